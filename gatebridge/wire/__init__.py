@@ -1,0 +1,1 @@
+"""The protocols without any I/O: bytes in, events out; calls in, bytes out."""

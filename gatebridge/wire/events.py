@@ -1,0 +1,278 @@
+"""What a protocol object says happened, and the members that all of them share.
+
+One connection loop serves every protocol, because each class of this package has these members:
+
+    receive(data) -> list[Event]            never raises on a peer's bytes, see Fault
+    send_head(id, head) -> list[bytes]      head: wire.cgi_head.Head
+    send_body(id, data) -> list[bytes]
+    send_end(id, app_status) -> list[bytes]
+    send_error(id, data) -> list[bytes]     the error stream; [] where the protocol has none
+    direct(id) -> int                       bytes of pure STDIN that come next on the wire, or 0
+    skip(id, count)                         the caller took that many of them off the wire itself
+    closing: bool                           close the connection once everything queued is sent
+
+Events are cut-invariant: the same bytes in other pieces give the same events, but for how the
+bytes of a body are divided over Request.body and Body.
+"""
+
+from collections.abc import Callable
+
+from gatebridge.errors import PeerError
+
+RESPONDER = 1
+AUTHORIZER = 2
+FILTER = 3
+
+STDIN = 5
+DATA = 8
+
+UNKNOWN_LENGTH = -1
+
+
+class Limits:
+    """Caps on what a peer may send before an application sees any of it.
+
+    params  bytes of all variables of a request, names, values and their framing
+    pairs   variables of a request
+    """
+
+    __slots__ = ("multiplex", "pairs", "params", "requests")
+
+    def __init__(
+        self,
+        params: int = 1 << 20,
+        pairs: int = 1000,
+        requests: int = 256,
+        multiplex: bool = True,
+    ) -> None:
+        self.params = params
+        self.pairs = pairs
+        self.requests = requests  # at once on one connection
+        self.multiplex = multiplex
+
+
+class Pairs:
+    """The variables as they came, in order and with duplicates; decoded when somebody looks.
+
+    split  block -> [(name, value), ...], latin-1 text
+    """
+
+    __slots__ = ("_block", "_pairs", "_split")
+
+    def __init__(self, block: bytes, split: Callable[[bytes], list[tuple[str, str]]]) -> None:
+        self._block = block
+        self._split = split
+        self._pairs: list[tuple[str, str]] | None = None
+
+    def all(self) -> list[tuple[str, str]]:
+        if self._pairs is None:
+            self._pairs = self._split(self._block)
+        return self._pairs
+
+    def __iter__(self) -> object:
+        return iter(self.all())
+
+    def __len__(self) -> int:
+        return len(self.all())
+
+    def __getitem__(self, index: int) -> tuple[str, str]:
+        return self.all()[index]
+
+    def __repr__(self) -> str:
+        return f"Pairs({self.all()!r})"
+
+
+class Event:
+    """Equality and repr for the events below."""
+
+    __slots__ = ()
+
+    def state(self) -> tuple[object, ...]:
+        return ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and isinstance(other, Event) and other.state() == self.state()
+
+    def __hash__(self) -> int:
+        return hash(self.state())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}{self.state()!r}"
+
+
+class Request(Event):
+    """The variables of a request are complete; the application may be called.
+
+    id        the protocol's request id; 1 where the protocol has none
+    vars      name -> value, latin-1; of a name sent twice the last value. The receiver owns it
+    repeated  some name came more than once (pairs has them all)
+    pairs     the raw variables
+    role      RESPONDER, AUTHORIZER or FILTER
+    body      what had arrived of STDIN together with the variables
+    complete  STDIN (for a FILTER: DATA too) is at its end: no Body, no BodyEnd will follow
+    doubtful  the length is the protocol's only end mark, and known to be a front server's lie
+    """
+
+    __slots__ = ("body", "complete", "doubtful", "id", "pairs", "repeated", "role", "vars")
+
+    def __init__(
+        self,
+        id: int,
+        vars: dict[str, object],
+        repeated: bool,
+        pairs: Pairs,
+        role: int = RESPONDER,
+        body: bytes = b"",
+        complete: bool = True,
+        doubtful: bool = False,
+    ) -> None:
+        self.id = id
+        self.vars = vars
+        self.repeated = repeated
+        self.pairs = pairs
+        self.role = role
+        self.body = body
+        self.complete = complete
+        self.doubtful = doubtful
+
+    def state(self) -> tuple[object, ...]:
+        return (
+            self.id,
+            self.vars,
+            self.repeated,
+            self.pairs.all(),
+            self.role,
+            self.body,
+            self.complete,
+            self.doubtful,
+        )
+
+    def __hash__(self) -> int:
+        return self.id
+
+
+class Body(Event):
+    """A piece of a body stream. stream: STDIN or DATA."""
+
+    __slots__ = ("data", "id", "stream")
+
+    def __init__(self, id: int, data: bytes, stream: int = STDIN) -> None:
+        self.id = id
+        self.data = data
+        self.stream = stream
+
+    def state(self) -> tuple[object, ...]:
+        return (self.id, self.data, self.stream)
+
+
+class BodyEnd(Event):
+    """A body stream is at its end. stream: STDIN or DATA."""
+
+    __slots__ = ("id", "stream")
+
+    def __init__(self, id: int, stream: int = STDIN) -> None:
+        self.id = id
+        self.stream = stream
+
+    def state(self) -> tuple[object, ...]:
+        return (self.id, self.stream)
+
+
+class Abort(Event):
+    """The front server wants no answer any more (FCGI_ABORT_REQUEST); send_end is still due."""
+
+    __slots__ = ("id",)
+
+    def __init__(self, id: int) -> None:
+        self.id = id
+
+    def state(self) -> tuple[object, ...]:
+        return (self.id,)
+
+
+class Reply(Event):
+    """Bytes to send back at once, whatever the applications do (management records)."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def state(self) -> tuple[object, ...]:
+        return (self.data,)
+
+
+class Fault(Event):
+    """The peer broke the protocol. id 0: the connection is lost (closing is now true, nothing
+    more is parsed); else only this request is, and an error answer on this id is still due.
+    Two faults are equal when id and code are.
+    """
+
+    __slots__ = ("error", "id")
+
+    def __init__(self, id: int, error: PeerError) -> None:
+        self.id = id
+        self.error = error
+
+    def state(self) -> tuple[object, ...]:
+        return (self.id, self.error.code)
+
+
+class Head(Event):
+    """Client side: the head of an answer. status "200 OK"; headers latin-1, in order."""
+
+    __slots__ = ("headers", "id", "status")
+
+    def __init__(self, id: int, status: str, headers: list[tuple[str, str]]) -> None:
+        self.id = id
+        self.status = status
+        self.headers = headers
+
+    def state(self) -> tuple[object, ...]:
+        return (self.id, self.status, self.headers)
+
+
+class ErrorText(Event):
+    """Client side: a piece of the error stream."""
+
+    __slots__ = ("data", "id")
+
+    def __init__(self, id: int, data: bytes) -> None:
+        self.id = id
+        self.data = data
+
+    def state(self) -> tuple[object, ...]:
+        return (self.id, self.data)
+
+
+class End(Event):
+    """Client side: the request is answered.
+
+    app_status       the application's exit status, 0 where the protocol has none
+    protocol_status  FastCGI's: 0 complete, 1 cannot multiplex, 2 overloaded, 3 unknown role
+    """
+
+    __slots__ = ("app_status", "id", "protocol_status")
+
+    def __init__(self, id: int, app_status: int = 0, protocol_status: int = 0) -> None:
+        self.id = id
+        self.app_status = app_status
+        self.protocol_status = protocol_status
+
+    def state(self) -> tuple[object, ...]:
+        return (self.id, self.app_status, self.protocol_status)
+
+
+class Values(Event):
+    """Client side: the answer to FCGI_GET_VALUES."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self.values = values
+
+    def state(self) -> tuple[object, ...]:
+        return (self.values,)
+
+    def __hash__(self) -> int:
+        return len(self.values)
