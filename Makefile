@@ -1,0 +1,48 @@
+# make demo    the demo application behind nginx (or alone, where there is no nginx)
+# make test    the test suite
+# make lint    ruff and mypy
+# make clean   remove what the other three made
+#
+# PYTHON=python3.13 chooses the interpreter, VENV=folder where its environment goes,
+# ARGS="..." goes to the demo or to pytest.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+bin := $(VENV)/bin
+pip := $(bin)/python -m pip --disable-pip-version-check --retries 10 install --quiet
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.installed
+	@$(bin)/gatebridge demo $(ARGS)
+
+test: $(VENV)/.installed-test
+	$(bin)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-lint
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy --strict gatebridge
+
+clean:
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --upgrade pip: --group needs 25.1, and Debian 12 has 23
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo 'gatebridge needs Python 3.11 or newer: make PYTHON=python3.11 ...' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	    { echo 'no venv: on Debian and Ubuntu, apt install python3-venv' >&2; exit 1; }
+	$(pip) --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.venv pyproject.toml
+	$(pip) --editable .
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.installed
+	$(pip) --group $*
+	@touch $@
