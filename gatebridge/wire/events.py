@@ -7,7 +7,10 @@ One connection loop serves every protocol, because each class of this package ha
     send_body(id, data) -> list[bytes]
     send_end(id, app_status) -> list[bytes]
     send_error(id, data) -> list[bytes]     the error stream; [] where the protocol has none
-    direct(id) -> int                       bytes of pure STDIN that come next on the wire, or 0
+    send_answer(id, head, body) -> list[bytes]  head, whole body and end in one go
+    send_cut(id) -> list[bytes]             end an answer that failed half-way, where that can be said
+    direct(id) -> int                       n > 0: the next n bytes on the wire are pure STDIN;
+                                            n < 0: the next -n are framing; 0: cannot tell
     skip(id, count)                         the caller took that many of them off the wire itself
     closing: bool                           close the connection once everything queued is sent
 
@@ -32,22 +35,27 @@ UNKNOWN_LENGTH = -1
 class Limits:
     """Caps on what a peer may send before an application sees any of it.
 
-    params  bytes of all variables of a request, names, values and their framing
-    pairs   variables of a request
+    params       bytes of all variables of a request, names, values and their framing
+    pairs        variables of a request
+    requests     at once, on one connection and in all: FCGI_MAX_REQS
+    connections  at once: FCGI_MAX_CONNS
+    multiplex    several requests at once on one connection: FCGI_MPXS_CONNS
     """
 
-    __slots__ = ("multiplex", "pairs", "params", "requests")
+    __slots__ = ("connections", "multiplex", "pairs", "params", "requests")
 
     def __init__(
         self,
         params: int = 1 << 20,
         pairs: int = 1000,
         requests: int = 256,
+        connections: int = 4096,
         multiplex: bool = True,
     ) -> None:
         self.params = params
         self.pairs = pairs
-        self.requests = requests  # at once on one connection
+        self.requests = requests
+        self.connections = connections
         self.multiplex = multiplex
 
 

@@ -40,7 +40,7 @@ def record(kind: int, id: int, content: bytes) -> bytes:
     return header(kind, id, len(content)) + content
 
 
-def stream(kind: int, id: int, data: bytes) -> list[bytes]:
+def stream(kind: int, id: int, data: bytes) -> list[bytes | memoryview]:
     """A piece of a stream as headers and content to send one after the other.
 
     Content that fits a record is not copied; longer content is cut into views of itself.
@@ -50,11 +50,10 @@ def stream(kind: int, id: int, data: bytes) -> list[bytes]:
         return [header(kind, id, size), data] if size else []
     view = memoryview(data)
     step = MAX_CONTENT & ~7
-    out: list[bytes] = []
+    out: list[bytes | memoryview] = []
     for start in range(0, size, step):
         piece = view[start : start + step]
-        out.append(header(kind, id, len(piece)))
-        out.append(piece)  # type: ignore[arg-type]  # gathered by sendmsg, never concatenated
+        out += (header(kind, id, len(piece)), piece)
     return out
 
 
