@@ -11,26 +11,26 @@ MAX_HEAD = 65_536  # bytes; parse_head() counts the fields
 
 
 class Answer:
-    """One answer. Faults carry id 0: nothing that comes after one is looked at.
+    """One answer. After a Fault nothing more of it is looked at.
 
     receive(data) -> list[Event]   Head, then Body
     finish() -> list[Event]        the stream is at its end: End, or Fault("answer.…")
+    id       what the events carry
+    alone    the answer has the connection for itself: Faults carry id 0, "the connection is lost"
     """
 
-    __slots__ = ("_awaited", "_head", "_left", "closing", "id")
+    __slots__ = ("_fault_id", "_head", "closing", "id")
 
-    def __init__(self, id: int = 1) -> None:
+    def __init__(self, id: int = 1, alone: bool = True) -> None:
         self.id = id
+        self._fault_id = 0 if alone else id
         self.closing = False
         self._head: bytearray | None = bytearray()  # None: it is complete
-        self._awaited = -1  # Content-Length
-        self._left = 0  # bytes of it that have not come
 
     def receive(self, data: bytes) -> list[Event]:
         if self.closing or not data:
             return []
         if self._head is None:
-            self._left -= len(data)
             return [Body(self.id, data)]
         self._head += data
         if b"\n" not in data and len(self._head) <= MAX_HEAD:
@@ -44,8 +44,6 @@ class Answer:
         head, consumed = parsed
         rest = bytes(self._head[consumed:])
         self._head = None
-        self._awaited = head.length
-        self._left = head.length - len(rest)
         out: list[Event] = [Head(self.id, head.status, head.headers)]
         if rest:
             out.append(Body(self.id, rest))
@@ -64,11 +62,11 @@ class Answer:
         return [End(self.id)]
 
     @property
-    def missing(self) -> int:
-        """Bytes that Content-Length promised and that have not come; 0 without one."""
-        return max(self._left, 0) if self._awaited >= 0 else 0
+    def started(self) -> bool:
+        """At least a byte has come."""
+        return self._head is None or len(self._head) > 0
 
     def _fault(self, code: str, detail: str) -> list[Event]:
         self.closing = True
         self._head = bytearray()
-        return [Fault(0, PeerError(code, detail))]
+        return [Fault(self._fault_id, PeerError(code, detail))]

@@ -11,6 +11,9 @@ from gatebridge.wire.scan import decimal
 
 ID = 1  # neither protocol has request ids
 
+Pieces = list[bytes | memoryview]
+
+_COPIED = 16_384  # bytes; a copy of a longer body costs more than a gathered send
 _VARIABLES = -1  # left, while the variables are not complete
 
 
@@ -84,18 +87,44 @@ class Single:
     def skip(self, id: int, count: int) -> None:
         self._left -= count
 
-    def send_head(self, id: int, head: Head) -> list[bytes]:
-        return [cgi_block(head)]
+    @property
+    def active(self) -> int:
+        """How many requests are unanswered."""
+        return int(self._left >= 0 and not self.closing)
 
-    def send_body(self, id: int, data: bytes) -> list[bytes]:
+    @property
+    def busy(self) -> bool:
+        """The request is not answered yet, or half read."""
+        return self.active > 0 or len(self._held) > 0
+
+    def keeps(self, id: int) -> bool:
+        return False
+
+    def send_head(self, id: int, head: Head) -> Pieces:
+        return [self._head(head)]
+
+    def send_body(self, id: int, data: bytes) -> Pieces:
         return [data] if data else []
 
-    def send_end(self, id: int, app_status: int) -> list[bytes]:
+    def send_end(self, id: int, app_status: int) -> Pieces:
         self.closing = True
         return []
 
-    def send_error(self, id: int, data: bytes) -> list[bytes]:
+    def send_cut(self, id: int) -> Pieces:
+        self.closing = True
+        return []  # a body ends with the connection here, whole or not
+
+    def send_error(self, id: int, data: bytes) -> Pieces:
         return []  # neither protocol carries an error stream
+
+    def send_answer(self, id: int, head: Head, body: bytes) -> Pieces:
+        self.closing = True
+        if len(body) > _COPIED:
+            return [self._head(head), body]
+        return [self._head(head) + body]
+
+    def _head(self, head: Head) -> bytes:
+        return cgi_block(head)
 
 
 def body_length(vars: dict[str, object], repeated: bool, pairs: Pairs) -> int:

@@ -41,10 +41,10 @@ class Uwsgi(Single):
         pairs = Pairs(block, split_block)
         return self._request(vars, len(vars) != count, pairs, data[end:])
 
-    def send_head(self, id: int, head: Head) -> list[bytes]:
+    def _head(self, head: Head) -> bytes:
         # mod_proxy_uwsgi answers 502 unless a status line comes first; nginx, lighttpd take both
         line = f"HTTP/1.1 {head.status}\r\n".encode("latin-1")
-        return [b"".join((line, head.block, b"\r\n"))]
+        return b"".join((line, head.block, b"\r\n"))
 
 
 def decode_block(block: bytes) -> tuple[dict[str, object], int]:
