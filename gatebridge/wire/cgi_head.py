@@ -69,7 +69,14 @@ class Head:
 
     @property
     def code(self) -> int:
-        return int(self.status[:3])  # three ASCII digits: check_status saw them
+        return int(self.status[:3])  # three ASCII digits: is_status() saw them
+
+    def with_length(self, length: int) -> "Head":
+        """The same head with a Content-Length that the application left to the server."""
+        text = str(length)
+        headers = [*self.headers, ("Content-Length", text)]
+        block = self.block + b"Content-Length: " + text.encode("ascii") + b"\r\n"
+        return Head(self.status, headers, block, length, self.dropped)
 
 
 _lines: dict[tuple[str, str], Line] = {}

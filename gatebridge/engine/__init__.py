@@ -1,0 +1,1 @@
+"""What an application is promised: wsgi.input, start_response(), the answer's rules."""

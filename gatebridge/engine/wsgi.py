@@ -1,0 +1,268 @@
+"""The response half of PEP 3333: call an application, deliver what it answers.
+
+The caller gives an ``Out``; everything about sockets, records and logs is behind it.
+"""
+
+from os import urandom
+
+from gatebridge.errors import AppError
+from gatebridge.wire.cgi_head import Head, make_head
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+    from typing import Any, Protocol
+
+    type_error = type[BaseException]
+    ExcInfo = tuple[type_error, BaseException, TracebackType | None]
+    Application = Callable[[dict[str, object], Any], Iterable[bytes]]
+
+    class Out(Protocol):
+        """Where an answer goes. Every member raises ConnectionError once the peer has left."""
+
+        def answer(self, head: Head, body: bytes) -> None:
+            """The whole answer; nothing follows."""
+
+        def start(self, head: Head, data: bytes) -> None:
+            """The head and the first piece, sent before this returns."""
+
+        def write(self, data: bytes) -> None:
+            """A further piece, sent before this returns."""
+
+        def file(self, head: Head, fd: int, offset: int, count: int) -> int:
+            """The head and count bytes of a file; how many there were. end() or cut() follows."""
+
+        def end(self) -> None:
+            """The answer is complete."""
+
+        def cut(self, error: BaseException) -> None:
+            """The answer failed half-way: let the client see that it is not complete."""
+
+        def failed(self, incident: str, error: BaseException) -> None:
+            """Put the traceback where the operator looks, under the incident's id."""
+
+        def note(self, error: AppError) -> None:
+            """One line for the operator: something of this answer was put right."""
+
+        @property
+        def gone(self) -> bool:
+            """The peer has left: nobody waits for this answer."""
+
+
+_FILE_BLOCK = 65_536
+
+
+class FileWrapper:
+    """wsgi.file_wrapper: an iterable over a file, sent by descriptor where there is one."""
+
+    __slots__ = ("_block", "close", "filelike")
+
+    def __init__(self, filelike: "Any", block_size: int = 8192) -> None:
+        self.filelike = filelike
+        self._block = block_size
+        if hasattr(filelike, "close"):
+            self.close = filelike.close
+
+    def __iter__(self) -> "Iterator[bytes]":
+        return self
+
+    def __next__(self) -> bytes:
+        data: bytes = self.filelike.read(self._block)
+        if not data:
+            raise StopIteration
+        return data
+
+
+class Call:
+    """One call of an application: start_response(), write(), and what has been sent so far."""
+
+    __slots__ = ("_bodiless", "_head", "_is_head", "_left", "_out", "_sent", "_whole")
+
+    def __init__(self, out: "Out", is_head: bool) -> None:
+        self._out = out
+        self._is_head = is_head  # the request's method is HEAD
+        self._head: Head | None = None
+        self._bodiless = is_head  # HEAD, 204 or 304
+        self._left = -1  # bytes of the promised Content-Length still to come, -1 unknown
+        self._sent = False  # the head is out
+        self._whole = False  # the end is out too
+
+    def start_response(
+        self,
+        status: str,
+        headers: "list[tuple[str, str]]",
+        exc_info: "ExcInfo | None" = None,
+    ) -> "Callable[[bytes], None]":
+        if exc_info is not None:
+            try:
+                if self._sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # PEP 3333: no circular reference through the traceback
+        elif self._head is not None:
+            raise AppError("start_response.twice", "a second call needs exc_info")
+        head = make_head(status, headers)
+        if head.dropped:
+            self._out.note(AppError("header.forbidden", ", ".join(head.dropped)))
+        self._head = head
+        self._bodiless = self._is_head or status[:3] == "204" or status[:3] == "304"
+        self._left = head.length
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """PEP 3333's write(): sent before it returns."""
+        head = self._head
+        if head is None:
+            raise AppError("start_response.missing", "output before start_response()")
+        if type(data) is not bytes and not isinstance(data, bytes):
+            raise AppError("body.type", f"a block must be bytes, not {type(data).__name__}")
+        if not data or self._whole:
+            if data and not self._bodiless:
+                self._note_surplus(len(data))
+            return
+        if self._bodiless:
+            self._whole = self._sent = True
+            self._out.answer(head, b"")
+            return
+        if self._left >= 0:
+            if len(data) > self._left:
+                self._note_surplus(len(data) - self._left)
+                data = data[: self._left]
+            self._left -= len(data)
+        if not self._sent:
+            self._sent = True
+            if self._left == 0:
+                self._whole = True
+                self._out.answer(head, data)
+            else:
+                self._out.start(head, data)
+        elif data:
+            self._out.write(data)
+
+    def _note_surplus(self, count: int) -> None:
+        detail = f"{count} bytes more than the promised Content-Length were left out"
+        self._out.note(AppError("body.too_long", detail))
+
+    def deliver(self, result: "Iterable[bytes]") -> None:
+        """Send what the application returned, then the end."""
+        head = self._head
+        if head is not None and not self._sent:
+            if isinstance(result, (list, tuple)):
+                self._deliver_list(head, result)
+                return
+            if isinstance(result, FileWrapper) and self._deliver_file(head, result):
+                return
+        for block in result:
+            self.write(block)
+            if self._whole and self._bodiless:  # HEAD: nobody will see the rest
+                break
+        self._finish()
+
+    def _deliver_list(self, head: Head, blocks: "list[bytes] | tuple[bytes, ...]") -> None:
+        for block in blocks:
+            if type(block) is not bytes and not isinstance(block, bytes):
+                raise AppError("body.type", f"a block must be bytes, not {type(block).__name__}")
+        body = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        size = len(body)
+        if self._bodiless:
+            if head.length < 0 and size and head.status[:3] not in ("204", "304"):
+                head = head.with_length(size)
+            body = b""
+        elif head.length < 0:
+            head = head.with_length(size)
+        elif size > head.length:
+            self._note_surplus(size - head.length)
+            body = body[: head.length]
+        elif size < head.length:
+            raise AppError("body.too_short", f"{size} bytes of a Content-Length of {head.length}")
+        self._sent = self._whole = True
+        self._out.answer(head, body)
+
+    def _deliver_file(self, head: Head, wrapper: FileWrapper) -> bool:
+        """Send an open file from where it stands. False: it is none, so iterate over it."""
+        try:
+            fd = wrapper.filelike.fileno()
+            offset = wrapper.filelike.tell()
+            size = wrapper.filelike.seek(0, 2)
+            wrapper.filelike.seek(offset)
+        except (AttributeError, OSError, ValueError):  # BytesIO, a pipe, a wrapper of its own
+            return False
+        if self._bodiless or type(fd) is not int or size < offset:
+            return False
+        count = size - offset
+        if head.length < 0:
+            head = head.with_length(count)
+        elif count > head.length:
+            count = head.length
+        self._sent = True
+        self._left = head.length - self._out.file(head, fd, offset, count)
+        self._finish()
+        return True
+
+    def _finish(self) -> None:
+        head = self._head
+        if head is None:
+            raise AppError("start_response.missing", "the application never called it")
+        if self._whole:
+            return
+        if not self._sent:
+            if self._left > 0 and not self._bodiless:
+                raise AppError("body.too_short", f"0 bytes of a Content-Length of {head.length}")
+            self._sent = self._whole = True
+            self._out.answer(head, b"")
+        elif self._left > 0:
+            raise AppError("body.too_short", f"{self._left} bytes of the Content-Length are missing")
+        else:
+            self._whole = True
+            self._out.end()
+
+    def fail(self, error: BaseException) -> None:
+        """Answer 500 where the head is not out yet, else let the client see the cut."""
+        out = self._out
+        if out.gone:
+            return
+        incident = urandom(4).hex()
+        out.failed(incident, error)
+        if self._whole:
+            return
+        if self._sent:
+            out.cut(error)
+            return
+        self._sent = self._whole = True
+        out.answer(*failure_page(incident, self._is_head))
+
+
+def failure_page(incident: str, is_head: bool) -> tuple[Head, bytes]:
+    """The plain 500: no traceback and no version reach the client, only the incident's id."""
+    text = (
+        "Internal Server Error\n\n"
+        f"The application failed. The server's log tells more under incident {incident}.\n"
+    ).encode("ascii")
+    head = make_head(
+        "500 Internal Server Error",
+        [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))],
+    )
+    return head, b"" if is_head else text
+
+
+def run(app: "Application", environ: dict[str, object], out: "Out") -> None:
+    """Call a WSGI application once and deliver its answer.
+
+    Returns when the answer is out and close() has been called; raises nothing of the
+    application's (SystemExit neither): that is answered and reported to ``out``.
+    """
+    call = Call(out, environ["REQUEST_METHOD"] == "HEAD")
+    result: Iterable[bytes] | None = None
+    try:
+        try:
+            result = app(environ, call.start_response)
+            call.deliver(result)
+        finally:
+            if result is not None and hasattr(result, "close"):
+                result.close()
+    except BaseException as error:  # SystemExit, KeyboardInterrupt of the application's: PEP 3333
+        try:
+            call.fail(error)
+        except ConnectionError:  # left while we told it: `out` knows
+            pass

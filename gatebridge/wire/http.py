@@ -1,0 +1,396 @@
+"""HTTP/1.1 and 1.0 as one more protocol: for development, health checks and balancers.
+
+h11 reads the head of a request and frames the answer; the body is counted here, so that the
+caller may take its bytes off the wire itself. The variables of a request are those of CGI:
+REQUEST_METHOD, REQUEST_URI (raw), SCRIPT_NAME (empty), PATH_INFO (decoded once), QUERY_STRING,
+SERVER_PROTOCOL, CONTENT_TYPE, CONTENT_LENGTH and HTTP_*. SERVER_NAME, SERVER_PORT, REMOTE_ADDR
+and REMOTE_PORT are facts of the connection: whoever owns the socket adds them.
+
+A field name with an underscore is dropped, because X_User and X-User would be one variable.
+Of a chunked body the length is unknown until BodyEnd: no CONTENT_LENGTH, and
+HTTP_TRANSFER_ENCODING says why. `100 Continue` is sent with the Request event, not when the
+application first reads: a protocol that does no I/O does not see that.
+
+Requests sent ahead of their answers wait here; after send_end() call receive(b"") for the next.
+"""
+
+from collections.abc import Callable
+
+import h11
+
+from gatebridge.errors import PeerError, UseError
+from gatebridge.wire.cgi_head import MAX_LENGTH, Head
+from gatebridge.wire.chunked import Chunked
+from gatebridge.wire.events import (
+    RESPONDER,
+    Body,
+    BodyEnd,
+    Event,
+    Fault,
+    Limits,
+    Pairs,
+    Reply,
+    Request,
+)
+from gatebridge.wire.scan import decimal, is_token
+
+ID = 1  # of every request; there is one at a time
+DRAIN = 1 << 20  # bytes of an unread body worth reading to keep the connection
+
+_HEAD = 0  # what the next byte belongs to
+_LENGTH = 1  # a body with a Content-Length
+_CHUNKED = 2
+_WAIT = 3  # a request that must wait for the answer before it
+_OVER = 4
+
+_REASONS = {
+    400: "Bad Request",
+    413: "Content Too Large",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+    505: "HTTP Version Not Supported",
+}
+_STATUS_OF = {  # what a fault answers, 400 where it is not listed
+    "http.fields": 431,
+    "http.head": 431,
+    "http.coding": 501,
+    "http.version": 505,
+    "length.too_big": 413,
+}
+_DIGITS = "0123456789abcdefABCDEF"
+_UNHEXED = {a + b: chr(int(a + b, 16)) for a in _DIGITS for b in _DIGITS}
+
+
+class Http:
+    """One connection; see wire.events for the members.
+
+    date  gives the text of a Date field; without it answers carry none (RFC 9110 section 6.6.1
+          asks for one where there is a clock, and there is none in this package)
+    closing may be set from outside before send_head(): the answer then says Connection: close.
+    """
+
+    __slots__ = (
+        "_answered",
+        "_chunks",
+        "_conn",
+        "_date",
+        "_fresh",
+        "_left",
+        "_limits",
+        "_pending",
+        "_scanned",
+        "_silent",
+        "_spare",
+        "_state",
+        "closing",
+    )
+
+    def __init__(self, limits: Limits, date: Callable[[], str] | None = None) -> None:
+        self._limits = limits
+        self._date = date
+        self._conn = h11.Connection(h11.SERVER)
+        self._state = _HEAD
+        self._pending = bytearray()  # an incomplete head, or what waits for an answer
+        self._scanned = 0  # bytes of it that hold no end of the head
+        self._left = 0  # bytes of a _LENGTH body to come
+        self._chunks = Chunked()
+        self._fresh: Request | None = None  # the one of this receive()
+        self._answered = False  # the body that comes is of a request already answered
+        self._spare = 0  # bytes of it that will still be read
+        self._silent = False  # the answer has no body: HEAD, 204, 304
+        self.closing = False
+
+    def receive(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        self._fresh = None
+        try:
+            while True:
+                if self._state == _HEAD:
+                    data = self._head(data, events)
+                elif self._state == _LENGTH:
+                    data = self._length_body(data, events)
+                elif self._state == _CHUNKED:
+                    data = self._chunked_body(data, events)
+                else:
+                    data = self._wait(data)
+                if not data:
+                    return events
+        except PeerError as error:
+            if self._conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                events.append(Reply(self._refusal(error)))
+            events.append(Fault(0, error))
+            self._end()
+            return events
+
+    def _head(self, data: bytes, events: list[Event]) -> bytes:
+        """State _HEAD: wait for an empty line, then parse."""
+        pending = self._pending
+        pending += data
+        while pending.startswith(b"\r\n"):  # RFC 9112 section 2.2: some clients send one too many
+            del pending[:2]
+        if not pending or pending == b"\r":
+            return b""
+        if not is_token(chr(pending[0])):  # TLS or FastCGI at the wrong door: do not wait for more
+            raise PeerError("http.malformed", f"{bytes(pending[:16])!r} starts no request")
+        end = self._head_end()
+        if (end or len(pending)) > self._limits.params:
+            raise PeerError("http.head", f"more than {self._limits.params} bytes")
+        if not end:
+            return b""
+        head = bytes(pending[:end])
+        rest = bytes(pending[end:])
+        pending.clear()
+        self._scanned = 0
+        self._begin(self._parse(head), events)
+        return rest
+
+    def _head_end(self) -> int:
+        """Where the body begins; 0 while the empty line has not come."""
+        pending = self._pending
+        start = max(self._scanned - 2, 0)
+        self._scanned = len(pending)
+        full = pending.find(b"\n\r\n", start)
+        bare = pending.find(b"\n\n", start, full if full >= 0 else len(pending))
+        if bare >= 0:
+            return bare + 2
+        return full + 3 if full >= 0 else 0
+
+    def _parse(self, head: bytes) -> h11.Request:
+        self._conn = h11.Connection(h11.SERVER)
+        self._conn.receive_data(head)
+        try:
+            event = self._conn.next_event()
+        except h11.RemoteProtocolError as error:
+            code = "http.coding" if error.error_status_hint == 501 else "http.malformed"
+            raise PeerError(code, str(error)[:160]) from error
+        if not isinstance(event, h11.Request):
+            raise PeerError("http.malformed", repr(head[:32]))
+        return event
+
+    def _begin(self, parsed: h11.Request, events: list[Event]) -> None:
+        """The event of a complete head, and the state of its body."""
+        if len(parsed.headers) > self._limits.pairs:
+            raise PeerError("http.fields", f"{len(parsed.headers)} > {self._limits.pairs} fields")
+        pairs = variables(parsed)
+        vars: dict[str, object] = dict(pairs)
+        self._left = body_length(parsed, vars)
+        repeated = len(vars) != len(pairs)
+        raw = Pairs(b"", lambda _block: pairs)
+        request = Request(ID, vars, repeated, raw, RESPONDER, b"", self._left == 0)
+        self._silent = parsed.method == b"HEAD"
+        self._answered = False
+        self._state = _WAIT if not self._left else _LENGTH
+        if self._left < 0:
+            self._state = _CHUNKED
+            self._chunks = Chunked()
+        if self._left and self._conn.they_are_waiting_for_100_continue:
+            events.append(Reply(b"HTTP/1.1 100 Continue\r\n\r\n"))
+        self._fresh = request
+        events.append(request)
+
+    def _length_body(self, data: bytes, events: list[Event]) -> bytes:
+        """State _LENGTH."""
+        piece = data[: self._left]
+        self._left -= len(piece)
+        self._body(piece, events)
+        if not self._left:
+            self._body_end(events)
+        return data[len(piece) :]
+
+    def _chunked_body(self, data: bytes, events: list[Event]) -> bytes:
+        """State _CHUNKED."""
+        piece, rest = self._chunks.receive(data)
+        self._body(piece, events)
+        if self._chunks.done:
+            self._body_end(events)
+        return rest
+
+    def _wait(self, data: bytes) -> bytes:
+        """States _WAIT and _OVER."""
+        if self._state == _WAIT:
+            self._pending += data
+            if len(self._pending) > self._limits.params:
+                raise PeerError("http.pipeline", "too many bytes ahead of an answer")
+        return b""
+
+    def _body(self, piece: bytes, events: list[Event]) -> None:
+        if self._answered:
+            self._spare -= len(piece)
+            if self._spare < 0:
+                self._end()
+        elif not piece:
+            pass
+        elif self._fresh is not None:
+            self._fresh.body += piece
+        else:
+            events.append(Body(ID, piece))
+
+    def _body_end(self, events: list[Event]) -> None:
+        if self._state == _OVER:
+            return
+        self._state = _HEAD if self._answered else _WAIT
+        if self._answered:
+            return
+        if self._fresh is not None:
+            self._fresh.complete = True
+        else:
+            events.append(BodyEnd(ID))
+
+    def _end(self) -> None:
+        self.closing = True
+        self._state = _OVER
+        self._pending.clear()
+
+    def direct(self, id: int) -> int:
+        if self._answered:
+            return 0
+        if self._state == _CHUNKED:
+            return self._chunks.left
+        return self._left if self._state == _LENGTH else 0
+
+    def skip(self, id: int, count: int) -> None:
+        if self._state == _CHUNKED:
+            self._chunks.skip(count)
+            return
+        self._left -= count
+        if not self._left:
+            self._state = _WAIT
+
+    def send_head(self, id: int, head: Head) -> list[bytes]:
+        if self._state == _OVER:
+            return []
+        code = head.code
+        headers = [
+            (name.encode("latin-1"), value.strip(" \t").encode("latin-1"))
+            for name, value in head.headers
+            if code != 204 or name.lower() != "content-length"  # RFC 9110 section 8.6
+        ]
+        names = {name.lower() for name, _ in headers}
+        if self._date is not None and b"date" not in names:
+            headers.append((b"Date", self._date().encode("latin-1")))
+        if b"server" not in names:
+            headers.append((b"Server", b"gatebridge"))
+        if self.closing:
+            headers.append((b"Connection", b"close"))
+        self._silent = self._silent or code in (204, 304)
+        reason = head.status[4:].encode("latin-1")
+        return self._send(h11.Response(status_code=code, reason=reason, headers=headers))
+
+    def send_body(self, id: int, data: bytes) -> list[bytes]:
+        if self._state == _OVER or self._silent or not data:
+            return []
+        return self._send(h11.Data(data=data))
+
+    def _send(self, event: h11.Event) -> list[bytes]:
+        try:
+            return self._conn.send_with_data_passthrough(event) or []
+        except h11.LocalProtocolError as error:
+            raise UseError("http.answer", str(error)) from error
+
+    def send_end(self, id: int, app_status: int) -> list[bytes]:
+        """End the answer; so that the client sees a cut where it failed or is too short."""
+        out: list[bytes] = []
+        if self._conn.our_state is h11.SEND_BODY and not app_status:
+            try:
+                out = self._conn.send_with_data_passthrough(h11.EndOfMessage()) or []
+            except h11.LocalProtocolError:  # fewer bytes than Content-Length promised
+                self.closing = True
+        if self._conn.our_state is not h11.DONE:  # MUST_CLOSE: HTTP/1.0, or Connection: close
+            self.closing = True
+        if self._state == _WAIT:
+            self._state = _HEAD
+        self._answered = True
+        self._spare = DRAIN
+        if self.closing or (self._state == _LENGTH and self._left > DRAIN):
+            self._end()
+        return out
+
+    def send_error(self, id: int, data: bytes) -> list[bytes]:
+        return []  # HTTP has no error stream
+
+    def _refusal(self, error: PeerError) -> bytes:
+        """A whole plain answer to what is no request."""
+        code = _STATUS_OF.get(error.code, 400)
+        text = f"{code} {_REASONS[code]} ({error.code})\n"
+        date = f"Date: {self._date()}\r\n" if self._date is not None else ""
+        return (
+            f"HTTP/1.1 {code} {_REASONS[code]}\r\n{date}Server: gatebridge\r\n"
+            f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\n"
+            f"Connection: close\r\n\r\n{text}"
+        ).encode("latin-1")
+
+
+def variables(parsed: h11.Request) -> list[tuple[str, str]]:
+    """The CGI variables of a request line and its fields, in order, repeated fields kept.
+
+    raises  PeerError("http.version"), PeerError("http.target"), PeerError("http.method")
+    """
+    version = parsed.http_version.decode("ascii")
+    if not version.startswith("1."):
+        raise PeerError("http.version", version)
+    if parsed.method == b"CONNECT":
+        raise PeerError("http.method", "CONNECT: this is no proxy")
+    target = parsed.target.decode("latin-1")
+    path, query = split_target(target)
+    pairs = [
+        ("REQUEST_METHOD", parsed.method.decode("ascii")),
+        ("REQUEST_URI", target),
+        ("SCRIPT_NAME", ""),
+        ("PATH_INFO", path),
+        ("QUERY_STRING", query),
+        ("SERVER_PROTOCOL", f"HTTP/{version}"),
+    ]
+    for name, value in parsed.headers:  # names in lower case
+        if b"_" in name:
+            continue
+        key = name.decode("ascii").upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = "HTTP_" + key
+        pairs.append((key, value.decode("latin-1")))
+    return pairs
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """A request target (RFC 9112 section 3.2) as (decoded path, raw query).
+
+    ``*`` has the path "/": PEP 3333 knows no other. raises PeerError("http.target")
+    """
+    path, _, query = target.partition("?")
+    if path == "*":
+        return "/", query
+    scheme = path[:8].lower()
+    if scheme.startswith("http://") or scheme == "https://":
+        authority, slash, rest = path.partition("://")[2].partition("/")
+        path = slash + rest or "/"
+        if not authority:
+            raise PeerError("http.target", repr(target[:64]))
+    if not path.startswith("/") or "#" in target:
+        raise PeerError("http.target", repr(target[:64]))
+    path = unquote(path)
+    if "\0" in path:  # no front server lets it through either
+        raise PeerError("http.target", "NUL in the path")
+    return path, query
+
+
+def unquote(path: str) -> str:
+    """Decode percent escapes once, to latin-1; what is no escape stays as it is."""
+    first, *parts = path.split("%")
+    out = [first]
+    for part in parts:
+        character = _UNHEXED.get(part[:2])
+        out.append("%" + part if character is None else character + part[2:])
+    return "".join(out)
+
+
+def body_length(parsed: h11.Request, vars: dict[str, object]) -> int:
+    """Bytes of body, -1 for a chunked one.
+
+    raises  PeerError("http.framing"): two lengths (RFC 9112 section 6.3), or chunks in HTTP/1.0;
+            PeerError("length.too_big")
+    """
+    length = vars.get("CONTENT_LENGTH")
+    if "HTTP_TRANSFER_ENCODING" in vars:
+        if length is not None or parsed.http_version < b"1.1":
+            raise PeerError("http.framing", "Transfer-Encoding beside another length, or in 1.0")
+        return -1
+    return decimal(str(length), MAX_LENGTH) if length is not None else 0
