@@ -14,6 +14,7 @@ application first reads: a protocol that does no I/O does not see that.
 Requests sent ahead of their answers wait here; after send_end() call receive(b"") for the next.
 """
 
+import re
 from collections.abc import Callable
 
 import h11
@@ -36,6 +37,9 @@ from gatebridge.wire.scan import decimal, is_token
 
 ID = 1  # of every request; there is one at a time
 DRAIN = 1 << 20  # bytes of an unread body worth reading to keep the connection
+SLICE = 65_536  # bytes looked at in one go
+
+_BLANK_LINE = re.compile(rb"\n\r?\n")
 
 _HEAD = 0  # what the next byte belongs to
 _LENGTH = 1  # a body with a Content-Length
@@ -90,7 +94,7 @@ class Http:
         self._date = date
         self._conn = h11.Connection(h11.SERVER)
         self._state = _HEAD
-        self._pending = bytearray()  # an incomplete head, or what waits for an answer
+        self._pending = bytearray()  # what came and is not parsed
         self._scanned = 0  # bytes of it that hold no end of the head
         self._left = 0  # bytes of a _LENGTH body to come
         self._chunks = Chunked()
@@ -103,57 +107,60 @@ class Http:
     def receive(self, data: bytes) -> list[Event]:
         events: list[Event] = []
         self._fresh = None
+        if self._state == _LENGTH and not self._pending and len(data) < self._left:
+            self._left -= len(data)
+            self._body(data, events)
+            return events
+        self._pending += data
         try:
-            while True:
-                if self._state == _HEAD:
-                    data = self._head(data, events)
-                elif self._state == _LENGTH:
-                    data = self._length_body(data, events)
-                elif self._state == _CHUNKED:
-                    data = self._chunked_body(data, events)
-                else:
-                    data = self._wait(data)
-                if not data:
-                    return events
+            while self._step(events):
+                pass
         except PeerError as error:
-            if self._conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            if self._state == _HEAD or self._conn.our_state is h11.SEND_RESPONSE:
                 events.append(Reply(self._refusal(error)))
             events.append(Fault(0, error))
             self._end()
-            return events
+        return events
 
-    def _head(self, data: bytes, events: list[Event]) -> bytes:
+    def _step(self, events: list[Event]) -> bool:
+        """Parse one thing; False when only more bytes, or an answer, can change anything."""
+        if self._state == _HEAD:
+            return self._head(events)
+        if self._state == _LENGTH:
+            return self._length_body(events)
+        if self._state == _CHUNKED:
+            return self._chunked_body(events)
+        if self._state == _OVER:
+            self._pending.clear()
+        elif len(self._pending) > self._limits.params:
+            raise PeerError("http.pipeline", "too many bytes ahead of an answer")
+        return False
+
+    def _head(self, events: list[Event]) -> bool:
         """State _HEAD: wait for an empty line, then parse."""
         pending = self._pending
-        pending += data
         while pending.startswith(b"\r\n"):  # RFC 9112 section 2.2: some clients send one too many
             del pending[:2]
         if not pending or pending == b"\r":
-            return b""
+            return False
         if not is_token(chr(pending[0])):  # TLS or FastCGI at the wrong door: do not wait for more
             raise PeerError("http.malformed", f"{bytes(pending[:16])!r} starts no request")
         end = self._head_end()
         if (end or len(pending)) > self._limits.params:
             raise PeerError("http.head", f"more than {self._limits.params} bytes")
         if not end:
-            return b""
+            return False
         head = bytes(pending[:end])
-        rest = bytes(pending[end:])
-        pending.clear()
+        del pending[:end]
         self._scanned = 0
         self._begin(self._parse(head), events)
-        return rest
+        return True
 
     def _head_end(self) -> int:
         """Where the body begins; 0 while the empty line has not come."""
-        pending = self._pending
-        start = max(self._scanned - 2, 0)
-        self._scanned = len(pending)
-        full = pending.find(b"\n\r\n", start)
-        bare = pending.find(b"\n\n", start, full if full >= 0 else len(pending))
-        if bare >= 0:
-            return bare + 2
-        return full + 3 if full >= 0 else 0
+        found = _BLANK_LINE.search(self._pending, max(self._scanned - 2, 0))
+        self._scanned = len(self._pending)
+        return found.end() if found else 0
 
     def _parse(self, head: bytes) -> h11.Request:
         self._conn = h11.Connection(h11.SERVER)
@@ -188,30 +195,26 @@ class Http:
         self._fresh = request
         events.append(request)
 
-    def _length_body(self, data: bytes, events: list[Event]) -> bytes:
+    def _length_body(self, events: list[Event]) -> bool:
         """State _LENGTH."""
-        piece = data[: self._left]
+        piece = bytes(self._pending[: self._left])
+        del self._pending[: self._left]
         self._left -= len(piece)
         self._body(piece, events)
-        if not self._left:
-            self._body_end(events)
-        return data[len(piece) :]
+        if self._left:
+            return False
+        self._body_end(events)
+        return True
 
-    def _chunked_body(self, data: bytes, events: list[Event]) -> bytes:
+    def _chunked_body(self, events: list[Event]) -> bool:
         """State _CHUNKED."""
+        data = bytes(self._pending[:SLICE])
         piece, rest = self._chunks.receive(data)
+        del self._pending[: len(data) - len(rest)]
         self._body(piece, events)
         if self._chunks.done:
             self._body_end(events)
-        return rest
-
-    def _wait(self, data: bytes) -> bytes:
-        """States _WAIT and _OVER."""
-        if self._state == _WAIT:
-            self._pending += data
-            if len(self._pending) > self._limits.params:
-                raise PeerError("http.pipeline", "too many bytes ahead of an answer")
-        return b""
+        return bool(data)
 
     def _body(self, piece: bytes, events: list[Event]) -> None:
         if self._answered:
@@ -220,9 +223,10 @@ class Http:
                 self._end()
         elif not piece:
             pass
-        elif self._fresh is not None:
-            self._fresh.body += piece
+        elif self._fresh is not None and not self._fresh.body:
+            self._fresh.body = piece
         else:
+            self._fresh = None
             events.append(Body(ID, piece))
 
     def _body_end(self, events: list[Event]) -> None:
