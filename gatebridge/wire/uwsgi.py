@@ -42,7 +42,7 @@ class Uwsgi(Single):
         return self._request(vars, len(vars) != count, pairs, data[end:])
 
     def _head(self, head: Head) -> bytes:
-        # mod_proxy_uwsgi answers 502 unless a status line comes first; nginx, lighttpd take both
+        # mod_proxy_uwsgi answers 502 without a status line, nginx passes a Status header on
         line = f"HTTP/1.1 {head.status}\r\n".encode("latin-1")
         return b"".join((line, head.block, b"\r\n"))
 
