@@ -1,0 +1,1 @@
+"""Variables of a request into a WSGI environ, made right where servers are known to lie."""

@@ -1,0 +1,297 @@
+"""The variables of a request into a WSGI environ, in place (PEP 3333, RFC 3875 section 4.1).
+
+Cold set. Most requests need no repair, or only the border between SCRIPT_NAME and PATH_INFO
+moved, so Builder.build tests for those shapes itself and asks the rows of quirks.py only for
+the rest. Builder.explain goes through every row; a test holds the two equal.
+"""
+
+from gatebridge.environ import variables
+from gatebridge.environ.case import UNKNOWN, Case, Front
+from gatebridge.environ.paths import same, under
+from gatebridge.environ.profile import BY_NAME, locate, recognise
+from gatebridge.environ.quirks import NAME, ROWS
+from gatebridge.environ.trust import Trust
+from gatebridge.errors import ConfigError, PeerError
+from gatebridge.wire.events import AUTHORIZER, FILTER, RESPONDER, UNKNOWN_LENGTH, Request
+from gatebridge.wire.scan import decimal, is_token
+
+MAX_LENGTH = (1 << 63) - 1
+_REMEMBERED = 64  # SERVER_SOFTWARE strings; one server has one
+
+_METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
+_SECURE = frozenset(("on", "1", "yes", "true"))
+_ROLES = {AUTHORIZER: "authorizer", FILTER: "filter"}
+
+# Names that no row is about. A request with only these is done with one set operation.
+_PLAIN = frozenset(
+    """AUTH_TYPE CONTENT_LENGTH CONTENT_TYPE CONTEXT_DOCUMENT_ROOT CONTEXT_PREFIX DOCUMENT_ROOT
+    DOCUMENT_URI GATEWAY_INTERFACE HTTPS PATH PATH_INFO PATH_TRANSLATED QUERY_STRING
+    REDIRECT_STATUS REDIRECT_URL REMOTE_ADDR REMOTE_HOST REMOTE_PORT REMOTE_USER REQUEST_METHOD
+    REQUEST_SCHEME REQUEST_URI SCGI SCRIPT_FILENAME SCRIPT_NAME SERVER_ADDR SERVER_ADMIN
+    SERVER_NAME SERVER_PORT SERVER_PROTOCOL SERVER_SIGNATURE SERVER_SOFTWARE
+    HTTP_ACCEPT HTTP_ACCEPT_CHARSET HTTP_ACCEPT_ENCODING HTTP_ACCEPT_LANGUAGE
+    HTTP_AUTHORIZATION HTTP_CACHE_CONTROL HTTP_CONNECTION HTTP_CONTENT_ENCODING HTTP_COOKIE
+    HTTP_DNT HTTP_EXPECT HTTP_FORWARDED HTTP_HOST HTTP_IF_MATCH HTTP_IF_MODIFIED_SINCE
+    HTTP_IF_NONE_MATCH HTTP_KEEP_ALIVE HTTP_ORIGIN HTTP_PRAGMA HTTP_PRIORITY HTTP_RANGE
+    HTTP_REFERER HTTP_SEC_CH_UA HTTP_SEC_CH_UA_MOBILE HTTP_SEC_CH_UA_PLATFORM
+    HTTP_SEC_FETCH_DEST HTTP_SEC_FETCH_MODE HTTP_SEC_FETCH_SITE HTTP_SEC_FETCH_USER HTTP_TE
+    HTTP_UPGRADE_INSECURE_REQUESTS HTTP_USER_AGENT HTTP_VIA HTTP_X_FORWARDED_FOR
+    HTTP_X_FORWARDED_HOST HTTP_X_FORWARDED_PROTO HTTP_X_REAL_IP HTTP_X_REQUESTED_WITH
+    HTTP_X_REQUEST_ID""".split()
+)
+
+
+def set_length(environ: dict[str, object], length: int) -> None:
+    """Tell the application the length of a body that had none and is now spooled."""
+    environ["CONTENT_LENGTH"] = str(length)
+    environ.pop("HTTP_TRANSFER_ENCODING", None)
+
+
+def _mount(mount: str | None) -> str | None:
+    if mount is None:
+        return None
+    mount = mount.rstrip("/")
+    if mount and (mount[0] != "/" or "//" in mount):
+        raise ConfigError("mount.malformed", f"{mount!r}: a path as in /app")
+    return mount.encode().decode("latin-1")
+
+
+class Change:
+    """One line of explain: the row that changed a variable. before, after: None for absent."""
+
+    __slots__ = ("after", "before", "name", "row")
+
+    def __init__(self, row: str, name: str, before: str | None, after: str | None) -> None:
+        self.row = row
+        self.name = name
+        self.before = before
+        self.after = after
+
+    def __repr__(self) -> str:
+        return f"Change({self.row!r}, {self.name!r}, {self.before!r}, {self.after!r})"
+
+
+class Builder:
+    """Makes the environ of every request of one listener; holds nothing of any request.
+
+    mount         where the server put the application: "/app", "" or "/" for the root, None
+                  for not said, then the rows for the front server decide
+    front         nginx, apache, lighttpd, caddy, haproxy, h2o, iis, unknown; "auto" goes by
+                  SERVER_SOFTWARE
+    trusted       peers whose forwarded headers are believed, see trust.Trust
+    forwarded     which of these headers they write
+    checked_user  the server checks Basic credentials before it sends REMOTE_USER
+    raises        ConfigError("front.unknown"), ConfigError("mount.malformed"), Trust's
+    """
+
+    __slots__ = ("_auto", "_checked_user", "_flags", "_front", "_mount", "_seen", "_trust")
+
+    def __init__(
+        self,
+        mount: str | None = None,
+        front: str = "auto",
+        trusted: tuple[str, ...] = (),
+        multithread: bool = False,
+        multiprocess: bool = False,
+        run_once: bool = False,
+        forwarded: tuple[str, ...] = ("for", "proto"),
+        checked_user: bool = False,
+    ) -> None:
+        if front != "auto" and front not in BY_NAME:
+            raise ConfigError("front.unknown", f"{front!r}: auto, {', '.join(BY_NAME)}")
+        self._mount = _mount(mount)
+        self._auto = front == "auto"
+        self._front = BY_NAME.get(front, UNKNOWN)
+        self._seen: dict[str, Front] = {}
+        self._trust = Trust(trusted, forwarded) if trusted else None
+        self._flags = (multithread, multiprocess, run_once)
+        self._checked_user = checked_user
+
+    def build(self, request: Request) -> tuple[dict[str, object], int]:
+        """Turn request.vars into the environ, but for the streams and the file wrapper.
+
+        returns  (environ, bytes of body), UNKNOWN_LENGTH if the body must be read to know
+        raises   PeerError("method.malformed"), PeerError("length.malformed"),
+                 PeerError("length.too_big")
+        """
+        environ = request.vars
+        env: dict[str, str] = environ  # type: ignore[assignment]  # text until ours come in
+        if request.repeated:
+            variables.join_repeated(env, request)
+        if not _PLAIN.issuperset(env):
+            _odd_names(env)
+        front = self._front_of(env) if self._auto else self._front
+        method = env.get("REQUEST_METHOD", "")
+        if method not in _METHODS and not is_token(method):
+            _refuse_method(env, request, method)
+        self._set_path(env, request, front)
+        if env.get("CONTENT_TYPE") == "":
+            del env["CONTENT_TYPE"]
+        length = _length(env, request)
+        _name_server(env)
+        if env.get("REMOTE_USER") and front.unchecked and not self._checked_user:
+            if variables.unchecked_user(env, front):
+                variables.drop_user(env)
+        if self._trust is not None:
+            self._trust.apply(env, request, front)
+        self._finish(environ, env, request)
+        return environ, length
+
+    def _front_of(self, env: dict[str, str]) -> Front:
+        software = env.get("SERVER_SOFTWARE", "")
+        front = self._seen.get(software)
+        if front is None:
+            if len(self._seen) >= _REMEMBERED:
+                self._seen.clear()
+            self._seen[software] = front = recognise(software)
+        return front
+
+    def _set_path(self, env: dict[str, str], request: Request, front: Front) -> None:
+        """SCRIPT_NAME, PATH_INFO and QUERY_STRING; the shapes that need no row come first."""
+        uri = env.get("REQUEST_URI", "")
+        url, mark, query = uri.partition("?")
+        if "QUERY_STRING" not in env:
+            env["QUERY_STRING"] = query
+        script = env.get("SCRIPT_NAME", "")
+        info = env.get("PATH_INFO")
+        if url == (script + info if info else script) and "%" not in url and url[:1] == "/":
+            mount = self._mount
+            if mount is not None:
+                if under(url, mount):
+                    env["SCRIPT_NAME"] = mount
+                    env["PATH_INFO"] = url[len(mount) :]
+                    return
+            elif info:
+                if script[-1:] != "/" and info[0] == "/":
+                    env["SCRIPT_NAME"] = script
+                    return
+            elif info is None and front.name == "nginx" and "SCGI" not in env:
+                env["SCRIPT_NAME"] = ""
+                env["PATH_INFO"] = url
+                return
+        case = Case(request, env, front, self._mount, self._checked_user)
+        self._locate(case)
+        env["SCRIPT_NAME"] = case.script
+        env["PATH_INFO"] = case.info
+
+    def _locate(self, case: Case) -> None:
+        case.read_path()
+        script, info = case.script, case.info
+        locate(case)
+        mount = self._mount
+        if mount is not None:
+            path = case.script + case.info
+            if under(path, mount):
+                case.script, case.info = mount, path[len(mount) :]
+            elif mount == script:
+                case.script, case.info = script, info  # the server says so, whatever the URL
+            elif case.url is not None and under(case.url, mount):
+                rest = case.url[len(mount) :] or "/"
+                if same(rest, path):  # the server cut the mount off
+                    case.script = mount
+                    case.info = path if case.url != mount else ""
+        if not case.script and not case.info:
+            case.info = "/"  # PEP 3333 wants one of them
+
+    def _finish(self, environ: dict[str, object], env: dict[str, str], request: Request) -> None:
+        https = env.get("HTTPS")
+        if https:
+            secure = https in _SECURE or https.lower() in _SECURE
+        else:
+            secure = env.get("REQUEST_SCHEME") == "https"
+        if not env.get("SERVER_PORT"):
+            env["SERVER_PORT"] = "443" if secure else "80"
+        flags = self._flags
+        environ["wsgi.version"] = (1, 0)
+        environ["wsgi.url_scheme"] = "https" if secure else "http"
+        environ["wsgi.multithread"] = flags[0]
+        environ["wsgi.multiprocess"] = flags[1]
+        environ["wsgi.run_once"] = flags[2]
+        environ["wsgi.input_terminated"] = True
+        environ["gatebridge.params"] = request.pairs
+        if request.role != RESPONDER:
+            environ["gatebridge.role"] = _ROLES.get(request.role, "responder")
+
+    def explain(self, request: Request) -> tuple[dict[str, object], int, list[Change]]:
+        """As build, row by row, with what each of them changed; slow."""
+        env: dict[str, str] = request.vars  # type: ignore[assignment]  # as in build
+        front = self._front_of(env) if self._auto else self._front
+        case = Case(request, env, front, self._mount, self._checked_user)
+        changes: list[Change] = []
+        for row in ROWS:
+            if row.kind == NAME and row.detect(case):
+                before = dict(env)
+                row.fix(case)
+                changes += _compare(row.name, before, env)
+        before = dict(env)
+        copy = Case(request, dict(env), front, self._mount, self._checked_user)
+        copy.read_path()
+        found = locate(copy)
+        environ, length = self.build(request)
+        names = ("SCRIPT_NAME", "PATH_INFO")
+        label = found.name if found is not None else "mount"
+        changes += [change for change in _compare(label, before, env) if change.name in names]
+        changes += [c for c in _compare("default", before, env) if c.name not in names]
+        return environ, length, changes
+
+
+def _compare(row: str, before: dict[str, str], after: dict[str, str]) -> list[Change]:
+    names = list(before) + [name for name in after if name not in before and "." not in name]
+    return [
+        Change(row, name, before.get(name), after.get(name))
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _odd_names(env: dict[str, str]) -> None:
+    """Names that some row is about."""
+    if variables.has_dotted(env):
+        variables.drop_dotted(env)
+    if "HTTP_PROXY" in env:
+        del env["HTTP_PROXY"]
+    if "HTTP_CONTENT_LENGTH" in env:
+        del env["HTTP_CONTENT_LENGTH"]
+    if "HTTP_CONTENT_TYPE" in env:
+        del env["HTTP_CONTENT_TYPE"]
+    variables.recover(env)
+
+
+def _refuse_method(env: dict[str, str], request: Request, method: str) -> None:
+    if method or request.role != AUTHORIZER:
+        raise PeerError(
+            "method.malformed", repr(method[:32]) if method else "REQUEST_METHOD is absent"
+        )
+    env["REQUEST_METHOD"] = "GET"
+
+
+def _length(env: dict[str, str], request: Request) -> int:
+    """Bytes of body. Afterwards CONTENT_LENGTH is digits, or absent for none or unknown."""
+    text = env.get("CONTENT_LENGTH")
+    if request.role == AUTHORIZER:
+        env.pop("CONTENT_LENGTH", "")
+        env.pop("HTTP_TRANSFER_ENCODING", "")
+        return 0
+    if text is not None:
+        if text not in ("", "-1") and not request.doubtful:
+            env.pop("HTTP_TRANSFER_ENCODING", "")
+            return 0 if text == "0" else decimal(text, MAX_LENGTH)
+        del env["CONTENT_LENGTH"]
+    if not request.complete:
+        return UNKNOWN_LENGTH
+    env.pop("HTTP_TRANSFER_ENCODING", "")
+    length = len(request.body)
+    if length:
+        env["CONTENT_LENGTH"] = str(length)
+    return length
+
+
+def _name_server(env: dict[str, str]) -> None:
+    """HTTP_HOST, SERVER_NAME and SERVER_PROTOCOL as PEP 3333 and RFC 3875 want them."""
+    if env.get("HTTP_HOST") == "":
+        del env["HTTP_HOST"]
+    name = env.get("SERVER_NAME")
+    if not name or ":" in name:
+        env["SERVER_NAME"] = variables.server_name(env)
+    if not env.get("SERVER_PROTOCOL"):
+        env["SERVER_PROTOCOL"] = "HTTP/1.0"

@@ -1,0 +1,60 @@
+"""The path of a URL: cut out, decoded once, compared. Pure functions. Cold set."""
+
+_HEX = frozenset("0123456789abcdefABCDEF")
+
+
+def decode(text: str) -> str:
+    """Undo percent-encoding once, to latin-1 text. A "%" without two hex digits stays."""
+    if "%" not in text:
+        return text
+    pieces = text.split("%")
+    for at in range(1, len(pieces)):
+        piece = pieces[at]
+        if len(piece) > 1 and piece[0] in _HEX and piece[1] in _HEX:
+            pieces[at] = chr(int(piece[:2], 16)) + piece[2:]
+        else:
+            pieces[at] = "%" + piece
+    return "".join(pieces)
+
+
+def path_of(uri: str) -> str | None:
+    """The path of a request target (RFC 9112 section 3.2), decoded once.
+
+    uri      origin form "/x?q" or absolute form "http://host/x?q"
+    returns  None for "*", "host:443" and anything else without a path
+    """
+    raw = uri.partition("?")[0]
+    if not raw.startswith("/"):
+        scheme, mark, rest = raw.partition("://")
+        if not mark or not scheme.isalnum():
+            return None
+        slash = rest.find("/")
+        raw = rest[slash:] if slash >= 0 else "/"
+    return decode(raw)
+
+
+def normal(path: str) -> str:
+    """Merge slashes and remove dot segments, as nginx, Apache and lighttpd do to their own."""
+    if "//" not in path and "/." not in path:
+        return path
+    out: list[str] = []
+    segments = path.split("/")
+    for segment in segments:
+        if segment == "..":
+            if out:
+                out.pop()
+        elif segment not in ("", "."):
+            out.append(segment)
+    if out and segments[-1] in ("", ".", ".."):
+        out.append("")
+    return "/" + "/".join(out)
+
+
+def same(one: str, other: str) -> bool:
+    """Do two decoded paths name the same resource, slashes and dot segments aside?"""
+    return normal(one) == normal(other)
+
+
+def under(path: str, mount: str) -> bool:
+    """Does path lie under mount, on a segment border? mount: "" or "/app"."""
+    return path.startswith(mount) and (len(path) == len(mount) or path[len(mount)] == "/")
