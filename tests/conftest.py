@@ -1,0 +1,27 @@
+"""Fixtures of the suite and the fronts; the end of a run says which front servers were missing."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fronts import servers
+from tests.suite.stage import Stage
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[Stage]:
+    """Daemons, shims and front servers, each started when first asked for."""
+    built = Stage()
+    try:
+        yield built
+    finally:
+        built.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not servers.missing:
+        return
+    terminalreporter.section("front servers not tested", yellow=True)
+    for name, package in sorted(servers.missing.items()):
+        terminalreporter.line(f"{name}: not installed (package {package})")
+    terminalreporter.line("GATEBRIDGE_REQUIRE_FRONTS=1 makes each of them a failure.")

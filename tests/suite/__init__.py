@@ -1,0 +1,1 @@
+"""One suite of (request, application, expected) rows, run unchanged through every mode."""
