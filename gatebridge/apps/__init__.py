@@ -1,0 +1,1 @@
+"""WSGI applications of our own, and how those of others are found."""

@@ -1,0 +1,1 @@
+"""The command line: a group that loads commands by name, and one file for each."""
