@@ -20,7 +20,7 @@ from collections.abc import Callable
 import h11
 
 from gatebridge.errors import PeerError, UseError
-from gatebridge.wire.cgi_head import MAX_LENGTH, Head
+from gatebridge.wire.cgi_head import Head
 from gatebridge.wire.chunked import Chunked
 from gatebridge.wire.events import (
     RESPONDER,
@@ -33,7 +33,8 @@ from gatebridge.wire.events import (
     Reply,
     Request,
 )
-from gatebridge.wire.scan import decimal, is_token
+from gatebridge.wire.http_head import body_length, variables
+from gatebridge.wire.scan import is_token
 
 ID = 1  # of every request; there is one at a time
 DRAIN = 1 << 20  # bytes of an unread body worth reading to keep the connection
@@ -61,8 +62,8 @@ _STATUS_OF = {  # what a fault answers, 400 where it is not listed
     "http.version": 505,
     "length.too_big": 413,
 }
-_DIGITS = "0123456789abcdefABCDEF"
-_UNHEXED = {a + b: chr(int(a + b, 16)) for a in _DIGITS for b in _DIGITS}
+
+Pieces = list[bytes | memoryview]
 
 
 class Http:
@@ -70,7 +71,8 @@ class Http:
 
     date  gives the text of a Date field; without it answers carry none (RFC 9110 section 6.6.1
           asks for one where there is a clock, and there is none in this package)
-    closing may be set from outside before send_head(): the answer then says Connection: close.
+    closing  may be set from outside before send_head(): the answer then says Connection: close
+    counted  the body has a Content-Length; else it ends with a chunk
     """
 
     __slots__ = (
@@ -87,6 +89,7 @@ class Http:
         "_spare",
         "_state",
         "closing",
+        "counted",
     )
 
     def __init__(self, limits: Limits, date: Callable[[], str] | None = None) -> None:
@@ -103,6 +106,7 @@ class Http:
         self._spare = 0  # bytes of it that will still be read
         self._silent = False  # the answer has no body: HEAD, 204, 304
         self.closing = False
+        self.counted = True
 
     def receive(self, data: bytes) -> list[Event]:
         events: list[Event] = []
@@ -186,8 +190,9 @@ class Http:
         request = Request(ID, vars, repeated, raw, RESPONDER, b"", self._left == 0)
         self._silent = parsed.method == b"HEAD"
         self._answered = False
+        self.counted = self._left >= 0
         self._state = _WAIT if not self._left else _LENGTH
-        if self._left < 0:
+        if not self.counted:
             self._state = _CHUNKED
             self._chunks = Chunked()
         if self._left and self._conn.they_are_waiting_for_100_continue:
@@ -260,7 +265,18 @@ class Http:
         if not self._left:
             self._state = _WAIT
 
-    def send_head(self, id: int, head: Head) -> list[bytes]:
+    @property
+    def busy(self) -> bool:
+        """A request is not answered yet, or half read."""
+        return self._state in (_LENGTH, _CHUNKED, _WAIT) or len(self._pending) > 0
+
+    def keeps(self, id: int) -> bool:
+        return not self.closing
+
+    def send_head(self, id: int, head: Head) -> Pieces:
+        return self._send_head(head, [])
+
+    def _send_head(self, head: Head, more: list[tuple[bytes, bytes]]) -> Pieces:
         if self._state == _OVER:
             return []
         code = head.code
@@ -278,25 +294,35 @@ class Http:
             headers.append((b"Connection", b"close"))
         self._silent = self._silent or code in (204, 304)
         reason = head.status[4:].encode("latin-1")
+        headers += more
         return self._send(h11.Response(status_code=code, reason=reason, headers=headers))
 
-    def send_body(self, id: int, data: bytes) -> list[bytes]:
+    def send_body(self, id: int, data: bytes) -> Pieces:
         if self._state == _OVER or self._silent or not data:
             return []
         return self._send(h11.Data(data=data))
 
-    def _send(self, event: h11.Event) -> list[bytes]:
+    def _send(self, event: h11.Event) -> Pieces:
         try:
-            return self._conn.send_with_data_passthrough(event) or []
+            return [*(self._conn.send_with_data_passthrough(event) or ())]
         except h11.LocalProtocolError as error:
             raise UseError("http.answer", str(error)) from error
 
-    def send_end(self, id: int, app_status: int) -> list[bytes]:
+    def send_answer(self, id: int, head: Head, body: bytes) -> Pieces:
+        more = []
+        if head.length < 0 and not self._silent and head.code not in (204, 304):
+            more.append((b"Content-Length", b"%d" % len(body)))
+        out = self._send_head(head, more)
+        out += self.send_body(id, body)
+        out += self.send_end(id, 0)
+        return out
+
+    def send_end(self, id: int, app_status: int) -> Pieces:
         """End the answer; so that the client sees a cut where it failed or is too short."""
-        out: list[bytes] = []
+        out: Pieces = []
         if self._conn.our_state is h11.SEND_BODY and not app_status:
             try:
-                out = self._conn.send_with_data_passthrough(h11.EndOfMessage()) or []
+                out += self._conn.send_with_data_passthrough(h11.EndOfMessage()) or ()
             except h11.LocalProtocolError:  # fewer bytes than Content-Length promised
                 self.closing = True
         if self._conn.our_state is not h11.DONE:  # MUST_CLOSE: HTTP/1.0, or Connection: close
@@ -309,7 +335,10 @@ class Http:
             self._end()
         return out
 
-    def send_error(self, id: int, data: bytes) -> list[bytes]:
+    def send_cut(self, id: int) -> Pieces:
+        return self.send_end(id, 1)
+
+    def send_error(self, id: int, data: bytes) -> Pieces:
         return []  # HTTP has no error stream
 
     def _refusal(self, error: PeerError) -> bytes:
@@ -322,79 +351,3 @@ class Http:
             f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\n"
             f"Connection: close\r\n\r\n{text}"
         ).encode("latin-1")
-
-
-def variables(parsed: h11.Request) -> list[tuple[str, str]]:
-    """The CGI variables of a request line and its fields, in order, repeated fields kept.
-
-    raises  PeerError("http.version"), PeerError("http.target"), PeerError("http.method")
-    """
-    version = parsed.http_version.decode("ascii")
-    if not version.startswith("1."):
-        raise PeerError("http.version", version)
-    if parsed.method == b"CONNECT":
-        raise PeerError("http.method", "CONNECT: this is no proxy")
-    target = parsed.target.decode("latin-1")
-    path, query = split_target(target)
-    pairs = [
-        ("REQUEST_METHOD", parsed.method.decode("ascii")),
-        ("REQUEST_URI", target),
-        ("SCRIPT_NAME", ""),
-        ("PATH_INFO", path),
-        ("QUERY_STRING", query),
-        ("SERVER_PROTOCOL", f"HTTP/{version}"),
-    ]
-    for name, value in parsed.headers:  # names in lower case
-        if b"_" in name:
-            continue
-        key = name.decode("ascii").upper().replace("-", "_")
-        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-            key = "HTTP_" + key
-        pairs.append((key, value.decode("latin-1")))
-    return pairs
-
-
-def split_target(target: str) -> tuple[str, str]:
-    """A request target (RFC 9112 section 3.2) as (decoded path, raw query).
-
-    ``*`` has the path "/": PEP 3333 knows no other. raises PeerError("http.target")
-    """
-    path, _, query = target.partition("?")
-    if path == "*":
-        return "/", query
-    scheme = path[:8].lower()
-    if scheme.startswith("http://") or scheme == "https://":
-        authority, slash, rest = path.partition("://")[2].partition("/")
-        path = slash + rest or "/"
-        if not authority:
-            raise PeerError("http.target", repr(target[:64]))
-    if not path.startswith("/") or "#" in target:
-        raise PeerError("http.target", repr(target[:64]))
-    path = unquote(path)
-    if "\0" in path:  # no front server lets it through either
-        raise PeerError("http.target", "NUL in the path")
-    return path, query
-
-
-def unquote(path: str) -> str:
-    """Decode percent escapes once, to latin-1; what is no escape stays as it is."""
-    first, *parts = path.split("%")
-    out = [first]
-    for part in parts:
-        character = _UNHEXED.get(part[:2])
-        out.append("%" + part if character is None else character + part[2:])
-    return "".join(out)
-
-
-def body_length(parsed: h11.Request, vars: dict[str, object]) -> int:
-    """Bytes of body, -1 for a chunked one.
-
-    raises  PeerError("http.framing"): two lengths (RFC 9112 section 6.3), or chunks in HTTP/1.0;
-            PeerError("length.too_big")
-    """
-    length = vars.get("CONTENT_LENGTH")
-    if "HTTP_TRANSFER_ENCODING" in vars:
-        if length is not None or parsed.http_version < b"1.1":
-            raise PeerError("http.framing", "Transfer-Encoding beside another length, or in 1.0")
-        return -1
-    return decimal(str(length), MAX_LENGTH) if length is not None else 0

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatebridge.wire.events import Body, BodyEnd, Fault, Reply, Request
-from gatebridge.wire.http import split_target, unquote
+from gatebridge.wire.http_head import split_target, unquote
 from tests.rows import codes, cuts, feed, merged, pieces_of
 from tests.wire.http_rows import CHUNKED, GET, POST, answer, body_of, ended, http
 

@@ -193,6 +193,44 @@ def test_malformed_request_behind_an_answered_one_is_answered_too():
     assert fault.id == 0
 
 
+WHOLE = [
+    ("its length is added", GET, [], b"Content-Length: 5\r\n\r\nhello"),
+    ("its length is known", GET, LENGTH, b"Content-Length: 5\r\n" + STAMP + b"\r\nhello"),
+    ("HEAD", GET.replace(b"GET", b"HEAD"), LENGTH, STAMP + b"\r\n"),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "headers", "end"), WHOLE, ids=[row[0] for row in WHOLE])
+def test_whole_answer(name, data, headers, end):
+    protocol = http()
+    protocol.receive(data)
+    assert protocol.busy
+    out = b"".join(protocol.send_answer(1, make_head("200 OK", headers), b"hello"))
+    assert out.endswith(end)
+    assert not protocol.closing
+    assert not protocol.busy
+
+
+def test_cut_answer_is_not_ended():
+    protocol = http()
+    protocol.receive(GET)
+    protocol.send_head(1, make_head("200 OK", []))
+    assert protocol.keeps(1)
+    assert protocol.send_cut(1) == []
+    assert protocol.closing
+    assert not protocol.keeps(1)
+
+
+def test_busy_while_something_is_half_read():
+    protocol = http()
+    assert not protocol.busy
+    protocol.receive(GET[:5])
+    assert protocol.busy
+    protocol.receive(GET[5:] + GET[:5])
+    answer(protocol)
+    assert protocol.busy
+
+
 def test_no_error_stream():
     assert http().send_error(1, b"x") == []
 
