@@ -43,11 +43,11 @@ def variables(parsed: h11.Request) -> list[tuple[str, str]]:
 def split_target(target: str) -> tuple[str, str]:
     """A request target (RFC 9112 section 3.2) as (decoded path, raw query).
 
-    ``*`` has the path "/": PEP 3333 knows no other. raises PeerError("http.target")
+    ``*`` becomes "/*", because a WSGI path starts with a slash. raises PeerError("http.target")
     """
     path, _, query = target.partition("?")
     if path == "*":
-        return "/", query
+        return "/*", query
     scheme = path[:8].lower()
     if scheme.startswith("http://") or scheme == "https://":
         authority, slash, rest = path.partition("://")[2].partition("/")

@@ -40,7 +40,7 @@ VARS = [
     (
         "asterisk",
         b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
-        {"PATH_INFO": "/", "REQUEST_URI": "*", "REQUEST_METHOD": "OPTIONS"},
+        {"PATH_INFO": "/*", "REQUEST_URI": "*", "REQUEST_METHOD": "OPTIONS"},
     ),
     (
         "an unknown method",
