@@ -6,7 +6,13 @@ Listening and connecting read it the same way, so one string serves both.
 from gatebridge.errors import ConfigError, PeerError
 from gatebridge.wire.scan import decimal
 
-PROTOCOLS = ("fcgi", "scgi", "uwsgi", "http")
+PROTOCOLS = {
+    "fcgi": "fastcgi",
+    "fastcgi": "fastcgi",
+    "scgi": "scgi",
+    "uwsgi": "uwsgi",
+    "http": "http",
+}
 OPTIONS = ("allow", "backlog", "group", "mode", "owner")
 
 _FORMS = "unix:/path, unix:@name, [fcgi|scgi|uwsgi|http]+unix:/path, …://host:port or fd://0"
@@ -16,7 +22,7 @@ class Bind:
     """One place to listen at or to connect to.
 
     text      as it was written
-    protocol  fcgi, scgi, uwsgi or http
+    protocol  fastcgi, scgi, uwsgi or http
     family    "unix", "abstract", "tcp" or "fd"
     path      of a Unix socket; the name of an abstract one, without @
     host      of a TCP socket, an IPv6 address without brackets
@@ -47,7 +53,7 @@ def parse_bind(text: str) -> Bind:
     place, _, query = text.partition("?")
     scheme, colon, rest = place.partition(":")
     if "/" in scheme or scheme.startswith(".") or not colon:
-        return _unix(Bind(text, "fcgi", _options(query, text)), place)
+        return _unix(Bind(text, "fastcgi", _options(query, text)), place)
     first, plus, second = scheme.partition("+")
     if scheme == "unix" or (plus and second == "unix"):
         protocol = first if plus else "fcgi"
@@ -58,7 +64,7 @@ def parse_bind(text: str) -> Bind:
         bind.port = _number(rest.removeprefix("//"), 1 << 20, text)
         return bind
     if not rest.startswith("//"):  # host:port without a protocol
-        return _tcp(Bind(text, "fcgi", _options(query, text)), place)
+        return _tcp(Bind(text, "fastcgi", _options(query, text)), place)
     return _tcp(Bind(text, _known(scheme, text), _options(query, text)), rest[2:].rstrip("/"))
 
 
@@ -67,7 +73,7 @@ def _known(protocol: str, text: str) -> str:
         raise ConfigError(
             "bind.protocol", f"{text!r}: {protocol!r} is none of {', '.join(PROTOCOLS)}"
         )
-    return protocol
+    return PROTOCOLS[protocol]
 
 
 def _unix(bind: Bind, path: str) -> Bind:

@@ -1,0 +1,86 @@
+"""The client's HTTP side, over any bind: the standard library's http.client on our socket."""
+
+from collections.abc import Iterator
+from http.client import (
+    BadStatusLine,
+    HTTPConnection,
+    HTTPException,
+    HTTPResponse,
+    IncompleteRead,
+    InvalidURL,
+    RemoteDisconnected,
+)
+
+from gatebridge.bind import Bind
+from gatebridge.connect import connect
+from gatebridge.errors import PeerError, UseError
+from gatebridge.meta import Ask, Target
+from gatebridge.wire.events import Body, End, Event, Head
+
+_CHUNK = 65_536
+
+
+def exchange_http(place: Bind, ask: Ask, timeout_s: float) -> Iterator[Event]:
+    """As client.exchange()."""
+    if ask.params:
+        raise UseError("params.http", "HTTP carries no variables, only headers")
+    connection = HTTPConnection("localhost", timeout=timeout_s)
+    try:
+        connection.sock = connect(place, timeout_s)
+        connection.sock.settimeout(timeout_s)
+        _send(connection, ask)
+        response = connection.getresponse()
+        status = f"{response.status} {response.reason}".rstrip(" ")
+        yield Head(1, status, [(name, value) for name, value in response.getheaders()])
+        yield from _body(response)
+        yield End(1)
+    except TimeoutError as error:
+        raise PeerError("answer.timeout", f"nothing for {timeout_s:g} s") from error
+    except RemoteDisconnected as error:
+        detail = f"{place.text} closed the connection without a byte: not http, or it gave up"
+        raise PeerError("protocol.silent", detail) from error
+    except BadStatusLine as error:
+        detail = f"{place.text} answers {str(error)[:40]}: not http"
+        raise PeerError("protocol.garbage", detail) from error
+    except (HTTPException, ConnectionError) as error:
+        raise PeerError("answer.cut", f"the answer broke off: {error}") from error
+    finally:
+        connection.close()
+
+
+def _send(connection: HTTPConnection, ask: Ask) -> None:
+    target = Target(ask.url)
+    names = {name.lower() for name, _ in ask.headers}
+    try:
+        connection.putrequest(ask.method, target.raw, skip_host=True, skip_accept_encoding=True)
+        if "host" not in names:
+            literal = f"[{target.host}]" if ":" in target.host else target.host
+            host = f"{literal}:{target.port}" if target.port else literal
+            connection.putheader("Host", host or "localhost")
+        for name, value in ask.headers:
+            connection.putheader(name, value)
+        if ask.length >= 0 and "content-length" not in names:
+            connection.putheader("Content-Length", str(ask.length))
+        if "connection" not in names:
+            connection.putheader("Connection", "close")
+    except (InvalidURL, ValueError) as error:
+        raise UseError("request.malformed", str(error)) from error
+    try:
+        connection.endheaders()
+        for piece in ask.pieces():
+            connection.send(piece)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # an answer may be there to read
+
+
+def _body(response: HTTPResponse) -> Iterator[Event]:
+    while True:
+        try:
+            data = response.read1(_CHUNK)
+        except IncompleteRead as error:
+            if error.partial:
+                yield Body(1, error.partial)
+            raise PeerError("answer.cut", "closed inside a chunk") from error
+        if not data:
+            return
+        yield Body(1, data)
