@@ -34,8 +34,8 @@ a { color: var(--mark); }
 :focus-visible { outline: 3px solid var(--mark); outline-offset: 2px; }
 code, td, th[scope=row] { font: 14px/1.5 ui-monospace, Menlo, Consolas, monospace; }
 ol.chain { display: flex; flex-wrap: wrap; gap: .75rem 0; margin: 0; padding: 0; list-style: none; }
-ol.chain li { display: flex; align-items: center; flex: 1 1 11rem; min-width: 0; }
-ol.chain li + li::before { content: ""; flex: 0 0 1.6rem; height: 14px; margin: 0 .2rem;
+ol.chain li { display: flex; flex: 1 1 11rem; min-width: 0; }
+ol.chain li + li::before { content: ""; flex: 0 0 1.6rem; height: 14px; margin: auto .2rem;
   background: var(--mark); clip-path: polygon(0 40%, 60% 40%, 60% 0, 100% 50%, 60% 100%,
   60% 60%, 0 60%); }
 ol.chain div { flex: 1; min-width: 0; min-height: 7.5rem; padding: .8rem .9rem;
@@ -61,6 +61,18 @@ td.why { width: 22rem; color: var(--soft); font: inherit; font-size: .9rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1rem; margin: 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; font-family: monospace; }
 summary { cursor: pointer; margin-top: 2rem; font-weight: 600; }
+@media (max-width: 60rem) {
+  ol.chain { flex-direction: column; }
+  ol.chain li { flex: none; flex-direction: column; }
+  ol.chain li + li::before { flex: none; width: 1.6rem; margin: .4rem auto 1rem;
+    transform: rotate(90deg); }
+  ol.chain div { min-height: 0; }
+}
+@media (max-width: 44rem) {
+  thead { display: none; }
+  tr { display: block; padding: .4rem 0; border-top: 1px solid var(--line); }
+  th, td, th[scope=row], td.why { display: block; width: auto; padding: 0 .8rem; border: 0; }
+}
 """
 
 
@@ -78,7 +90,7 @@ def render(environ: dict[str, Any]) -> str:
     )
     body = (
         "<h1>How this request came here</h1>"
-        '<p class="lead">Every box is a program that had it in hand, from left to right.</p>'
+        '<p class="lead">From the client to the application, in the order it happened.</p>'
         f"{chain(environ)}<h2>Send a file</h2>{upload_form(environ)}"
         f'<h2>Other paths</h2><p class="box">{paths}</p>{tables(environ)}{raw(environ)}'
     )
@@ -115,7 +127,7 @@ def chain(environ: dict[str, Any]) -> str:
         + "</div></li>"
         for kind, name, *details in steps(environ)
     )
-    return f'<ol class="chain" aria-label="The programs the request went through">{boxes}</ol>'
+    return f'<ol class="chain" aria-label="The way of the request">{boxes}</ol>'
 
 
 def steps(environ: dict[str, Any]) -> list[tuple[str, ...]]:
