@@ -6,8 +6,8 @@ the rest. Builder.explain goes through every row; a test holds the two equal.
 """
 
 from gatebridge.environ import variables
-from gatebridge.environ.case import UNKNOWN, Case, Front
-from gatebridge.environ.paths import same, under
+from gatebridge.environ.case import Case, Front
+from gatebridge.environ.paths import decode, same, under
 from gatebridge.environ.profile import BY_NAME, locate, recognise
 from gatebridge.environ.quirks import NAME, ROWS
 from gatebridge.environ.trust import Trust
@@ -84,7 +84,7 @@ class Builder:
     raises        ConfigError("front.unknown"), ConfigError("mount.malformed"), Trust's
     """
 
-    __slots__ = ("_auto", "_checked_user", "_flags", "_front", "_mount", "_seen", "_trust")
+    __slots__ = ("_checked_user", "_flags", "_front", "_mount", "_seen", "_trust")
 
     def __init__(
         self,
@@ -100,8 +100,7 @@ class Builder:
         if front != "auto" and front not in BY_NAME:
             raise ConfigError("front.unknown", f"{front!r}: auto, {', '.join(BY_NAME)}")
         self._mount = _mount(mount)
-        self._auto = front == "auto"
-        self._front = BY_NAME.get(front, UNKNOWN)
+        self._front = BY_NAME.get(front)  # None: auto
         self._seen: dict[str, Front] = {}
         self._trust = Trust(trusted, forwarded) if trusted else None
         self._flags = (multithread, multiprocess, run_once)
@@ -118,17 +117,21 @@ class Builder:
         env: dict[str, str] = environ  # type: ignore[assignment]  # text until ours come in
         if request.repeated:
             variables.join_repeated(env, request)
-        if not _PLAIN.issuperset(env):
+        odd = not _PLAIN.issuperset(env)
+        if odd:
             _odd_names(env)
-        front = self._front_of(env) if self._auto else self._front
+        software = env.get("SERVER_SOFTWARE", "")
+        front = self._seen.get(software) or self._recognise(software)
         method = env.get("REQUEST_METHOD", "")
         if method not in _METHODS and not is_token(method):
             _refuse_method(env, request, method)
         self._set_path(env, request, front)
         if env.get("CONTENT_TYPE") == "":
             del env["CONTENT_TYPE"]
-        length = _length(env, request)
-        _name_server(env)
+        length = _length(env, request, odd)
+        name = env.get("SERVER_NAME", "")
+        if not name or ":" in name or "SERVER_PROTOCOL" not in env or env.get("HTTP_HOST") == "":
+            _name_server(env)
         if env.get("REMOTE_USER") and front.unchecked and not self._checked_user:
             if variables.unchecked_user(env, front):
                 variables.drop_user(env)
@@ -137,13 +140,12 @@ class Builder:
         self._finish(environ, env, request)
         return environ, length
 
-    def _front_of(self, env: dict[str, str]) -> Front:
-        software = env.get("SERVER_SOFTWARE", "")
-        front = self._seen.get(software)
-        if front is None:
-            if len(self._seen) >= _REMEMBERED:
-                self._seen.clear()
-            self._seen[software] = front = recognise(software)
+    def _recognise(self, software: str) -> Front:
+        """The front server behind a SERVER_SOFTWARE not seen lately."""
+        if len(self._seen) >= _REMEMBERED:
+            self._seen.clear()
+        front = recognise(software) if self._front is None else self._front
+        self._seen[software] = front
         return front
 
     def _set_path(self, env: dict[str, str], request: Request, front: Front) -> None:
@@ -154,7 +156,9 @@ class Builder:
             env["QUERY_STRING"] = query
         script = env.get("SCRIPT_NAME", "")
         info = env.get("PATH_INFO")
-        if url == (script + info if info else script) and "%" not in url and url[:1] == "/":
+        if "%" in url:
+            url = decode(url)
+        if url == (script + info if info else script) and url[:1] == "/":
             mount = self._mount
             if mount is not None:
                 if under(url, mount):
@@ -213,35 +217,45 @@ class Builder:
             environ["gatebridge.role"] = _ROLES.get(request.role, "responder")
 
     def explain(self, request: Request) -> tuple[dict[str, object], int, list[Change]]:
-        """As build, row by row, with what each of them changed; slow."""
+        """As build, but slowly, with what each row, the mount, a peer's word or a default changed."""
         env: dict[str, str] = request.vars  # type: ignore[assignment]  # as in build
-        front = self._front_of(env) if self._auto else self._front
-        case = Case(request, env, front, self._mount, self._checked_user)
+        front = self._recognise(env.get("SERVER_SOFTWARE", ""))
         changes: list[Change] = []
+        case = Case(request, env, front, self._mount, self._checked_user)
         for row in ROWS:
+            before = dict(env)
             if row.kind == NAME and row.detect(case):
-                before = dict(env)
                 row.fix(case)
-                changes += _compare(row.name, before, env)
-        before = dict(env)
-        copy = Case(request, dict(env), front, self._mount, self._checked_user)
+                _note(changes, row.name, before, env)
+        copy = Case(request, dict(env), front, self._mount)
         copy.read_path()
-        found = locate(copy)
-        environ, length = self.build(request)
-        names = ("SCRIPT_NAME", "PATH_INFO")
-        label = found.name if found is not None else "mount"
-        changes += [change for change in _compare(label, before, env) if change.name in names]
-        changes += [c for c in _compare("default", before, env) if c.name not in names]
-        return environ, length, changes
+        path_row = locate(copy)
+        before = dict(env)
+        if not is_token(env.get("REQUEST_METHOD", "")):
+            _refuse_method(env, request, env.get("REQUEST_METHOD", ""))
+        self._set_path(env, request, front)
+        _note(changes, path_row.name if path_row is not None else "mount", before, env)
+        before = dict(env)
+        length = _length(env, request, True)
+        _name_server(env)
+        _note(changes, "default", before, env)
+        before = dict(env)
+        if self._trust is not None:
+            self._trust.apply(env, request, front)
+        _note(changes, "forwarded", before, env)
+        before = dict(env)
+        self._finish(request.vars, env, request)
+        _note(changes, "default", before, env)
+        return request.vars, length, changes
 
 
-def _compare(row: str, before: dict[str, str], after: dict[str, str]) -> list[Change]:
-    names = list(before) + [name for name in after if name not in before and "." not in name]
-    return [
-        Change(row, name, before.get(name), after.get(name))
-        for name in names
-        if before.get(name) != after.get(name)
-    ]
+def _note(changes: list[Change], row: str, before: dict[str, str], after: dict[str, str]) -> None:
+    for name in before:
+        if after.get(name) != before[name]:
+            changes.append(Change(row, name, before[name], after.get(name)))
+    for name in after:
+        if name not in before and "." not in name:
+            changes.append(Change(row, name, None, after[name]))
 
 
 def _odd_names(env: dict[str, str]) -> None:
@@ -265,7 +279,7 @@ def _refuse_method(env: dict[str, str], request: Request, method: str) -> None:
     env["REQUEST_METHOD"] = "GET"
 
 
-def _length(env: dict[str, str], request: Request) -> int:
+def _length(env: dict[str, str], request: Request, odd: bool) -> int:
     """Bytes of body. Afterwards CONTENT_LENGTH is digits, or absent for none or unknown."""
     text = env.get("CONTENT_LENGTH")
     if request.role == AUTHORIZER:
@@ -274,12 +288,14 @@ def _length(env: dict[str, str], request: Request) -> int:
         return 0
     if text is not None:
         if text not in ("", "-1") and not request.doubtful:
-            env.pop("HTTP_TRANSFER_ENCODING", "")
+            if odd:
+                env.pop("HTTP_TRANSFER_ENCODING", "")
             return 0 if text == "0" else decimal(text, MAX_LENGTH)
         del env["CONTENT_LENGTH"]
     if not request.complete:
         return UNKNOWN_LENGTH
-    env.pop("HTTP_TRANSFER_ENCODING", "")
+    if odd:
+        env.pop("HTTP_TRANSFER_ENCODING", "")
     length = len(request.body)
     if length:
         env["CONTENT_LENGTH"] = str(length)
