@@ -217,7 +217,7 @@ class Builder:
             environ["gatebridge.role"] = _ROLES.get(request.role, "responder")
 
     def explain(self, request: Request) -> tuple[dict[str, object], int, list[Change]]:
-        """As build, but slowly, with what each row, the mount, a peer's word or a default changed."""
+        """As build, slowly, and what each row, the mount, a peer's word or a default changed."""
         env: dict[str, str] = request.vars  # type: ignore[assignment]  # as in build
         front = self._recognise(env.get("SERVER_SOFTWARE", ""))
         changes: list[Change] = []

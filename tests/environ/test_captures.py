@@ -120,11 +120,11 @@ def test_F046_F050_T9_length_and_type(config: str) -> None:
             continue
         asked = Asked(capture)
         environ, length = built(capture, capture.mount)
-        if capture.decoded.get("role") != AUTHORIZER and b"?" not in asked.body:
-            assert replay(capture).body[: len(asked.body)] == asked.body[: asked.length], capture
         authorizer = capture.decoded.get("role") == AUTHORIZER
         expected = 0 if authorizer else asked.length
         assert length == expected, capture
+        if not authorizer and b"?" not in asked.body and len(asked.body) >= asked.length:
+            assert replay(capture).body == asked.body[: asked.length], capture
         if expected or environ.get("CONTENT_LENGTH") is not None:
             assert environ["CONTENT_LENGTH"] == str(expected), capture
         for name in ("HTTP_TRANSFER_ENCODING", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"):
