@@ -1,1 +1,1 @@
-"""WSGI applications of our own, and how those of others are found."""
+"""Applications: loaded by name, or made of something else."""

@@ -113,10 +113,13 @@ class Spooled:
         return self._spill.get(want)
 
 
-def spool(source: "Source", first: bytes, spill: Spill, limit: int) -> Spooled:
+def spool(
+    source: "Source", first: bytes, spill: Spill, limit: int, doubtful: bool
+) -> Spooled:
     """Read a body to its end, so that its length can be told to the application.
 
-    limit   bytes; the largest body accepted
+    limit     bytes; the largest body accepted
+    doubtful  silence is an end too: the body may be shorter than was said
     raises  PeerError("body.too_big"), PeerError("body.no_space")
     """
     piece = first
@@ -126,6 +129,11 @@ def spool(source: "Source", first: bytes, spill: Spill, limit: int) -> Spooled:
                 spill.close()
                 raise PeerError("body.too_big", f"more than {limit} bytes")
             spill.put(piece)
-        piece = source.pull(65_536)
+        try:
+            piece = source.pull(65_536)
+        except PeerError as error:
+            if not doubtful or error.code != "body.timeout":
+                raise
+            piece = b""
         if not piece:
             return Spooled(spill)

@@ -5,7 +5,8 @@ The caller gives an ``Out``; everything about sockets, records and logs is behin
 
 from os import urandom
 
-from gatebridge.errors import AppError
+from gatebridge.engine.pages import failure_page, refusal_page
+from gatebridge.errors import AppError, PeerError
 from gatebridge.wire.cgi_head import Head, make_head
 
 TYPE_CHECKING = False
@@ -222,6 +223,10 @@ class Call:
         out = self._out
         if out.gone:
             return
+        if isinstance(error, PeerError) and not self._sent:
+            self._sent = self._whole = True
+            out.answer(*refusal_page(error, self._is_head))
+            return
         incident = urandom(4).hex()
         out.failed(incident, error)
         if self._whole:
@@ -231,19 +236,6 @@ class Call:
             return
         self._sent = self._whole = True
         out.answer(*failure_page(incident, self._is_head))
-
-
-def failure_page(incident: str, is_head: bool) -> tuple[Head, bytes]:
-    """The plain 500: no traceback and no version reach the client, only the incident's id."""
-    text = (
-        "Internal Server Error\n\n"
-        f"The application failed. The server's log tells more under incident {incident}.\n"
-    ).encode("ascii")
-    head = make_head(
-        "500 Internal Server Error",
-        [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))],
-    )
-    return head, b"" if is_head else text
 
 
 def run(app: "Application", environ: dict[str, object], out: "Out") -> None:

@@ -84,6 +84,8 @@ class FastCGI:
     __slots__ = ("_broken", "_buffer", "_close", "_id", "_kind", "_left", "_limits", "_pad",
                  "_streams")  # fmt: skip
 
+    counted = False  # a body ends with a record of its own
+
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._streams: dict[int, Stream] = {}

@@ -22,6 +22,8 @@ class Single:
 
     __slots__ = ("_held", "_left", "_limits", "_need", "closing")
 
+    counted = True  # a body ends when direct() bytes of it were skipped
+
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._held = bytearray()  # variables that are not complete

@@ -1,0 +1,5 @@
+"""python -m gatebridge"""
+
+from gatebridge.cli.main import main
+
+main()

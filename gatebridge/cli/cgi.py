@@ -1,0 +1,22 @@
+"""gatebridge cgi: answer one CGI request; a shim does the same without this command's start."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from gatebridge.apps.load import load
+from gatebridge.oneshot import main
+
+
+@click.command("cgi", context_settings={"ignore_unknown_options": True})
+@click.argument("app", metavar="APP")
+@click.option("--mount", metavar="PATH", help="Path the front server put the application at.")
+@click.argument("query", nargs=-1, type=click.UNPROCESSED)
+def command(app: str, mount: str | None, query: tuple[str, ...]) -> None:
+    """Answer the CGI request in the environment and standard input with APP.
+
+    Words after APP are ignored: a web server puts the words of an indexed query there.
+    """
+    main(load(app, os.getcwd()), mount)

@@ -1,0 +1,59 @@
+"""The command line: a group that imports a command when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+import gatebridge.cli
+from gatebridge import __version__
+from gatebridge.errors import ConfigError, GatebridgeError, PeerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USAGE, NO_BOOT, NO_APP, NO_BIND, NO_DAEMON = 2, 3, 4, 5, 7
+_EXIT = {"app": NO_APP, "bind": NO_BIND, "connect": NO_DAEMON}  # by the code's first part
+
+
+def exit_status(error: GatebridgeError) -> int:
+    """The exit status that cli documentation promises for an error."""
+    if error.code in ("bind.malformed", "bind.option", "bind.open", "bind.mode"):
+        return USAGE
+    if isinstance(error, (ConfigError, PeerError)):
+        default = USAGE if isinstance(error, ConfigError) else 1
+        return _EXIT.get(error.code.partition(".")[0], default)
+    return 1
+
+
+class Commands(click.Group):
+    """Names come from the files beside this one, each of which has a ``command``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        found = pkgutil.iter_modules(gatebridge.cli.__path__)
+        return sorted(module.name for module in found if module.name not in ("main", "options"))
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in self.list_commands(ctx):
+            return None
+        command: click.Command = importlib.import_module(f"gatebridge.cli.{name}").command
+        return command
+
+
+@click.command(cls=Commands)
+@click.version_option(__version__, prog_name="gatebridge")
+def group() -> None:
+    """The gateway between web servers that speak CGI, FastCGI, SCGI or uwsgi, and Python."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line; every expected failure is one sentence and an exit status."""
+    try:
+        group.main(args=list(args) if args is not None else None, prog_name="gatebridge")
+    except GatebridgeError as error:
+        click.echo(f"gatebridge: {error}", err=True)
+        sys.exit(exit_status(error))

@@ -1,0 +1,36 @@
+"""The plain answers gatebridge gives in an application's place."""
+
+from gatebridge.errors import PeerError
+from gatebridge.wire.cgi_head import Head, make_head
+
+_STATUS = {  # by the code of a PeerError, else by the part before its dot, else 400
+    "body.no_space": "507 Insufficient Storage",
+    "body.timeout": "408 Request Timeout",
+    "body.too_big": "413 Content Too Large",
+    "params": "431 Request Header Fields Too Large",
+    "params.malformed": "400 Bad Request",
+    "params.late": "400 Bad Request",
+    "queue": "503 Service Unavailable",
+}
+
+
+def page(
+    status: str, lines: list[str], is_head: bool, headers: list[tuple[str, str]]
+) -> tuple[Head, bytes]:
+    """A plain text page: the reason phrase, then the lines. headers: further ones."""
+    text = "\n\n".join([status[4:], *lines]).encode("utf-8", "backslashreplace") + b"\n"
+    own = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
+    return make_head(status, own + headers), b"" if is_head else text
+
+
+def failure_page(incident: str, is_head: bool) -> tuple[Head, bytes]:
+    """The 500: no traceback and no version reach the client, only the incident's id."""
+    line = f"The application failed. The server's log tells more under incident {incident}."
+    return page("500 Internal Server Error", [line], is_head, [])
+
+
+def refusal_page(error: PeerError, is_head: bool) -> tuple[Head, bytes]:
+    """The answer to a request that cannot be served; it names the code, nothing of the input."""
+    status = _STATUS.get(error.code) or _STATUS.get(error.code.partition(".")[0], "400 Bad Request")
+    headers = [("Retry-After", "1")] if status.startswith("503") else []
+    return page(status, [f"The request was refused: {error.code}."], is_head, headers)

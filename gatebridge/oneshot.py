@@ -1,0 +1,191 @@
+"""CGI: one request from the environment and standard input, answered on standard output.
+
+Every module imported here costs each request; see the cold set in tests/test_imports.py.
+"""
+
+import os
+import sys
+from io import BytesIO
+
+from gatebridge.engine.body import Body
+from gatebridge.engine.pages import refusal_page
+from gatebridge.engine.wsgi import FileWrapper, run
+from gatebridge.environ.build import Builder, set_length
+from gatebridge.errors import AppError, PeerError
+from gatebridge.wire.cgi_head import Head, cgi_block
+from gatebridge.wire.events import RESPONDER, Pairs, Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gatebridge.engine.wsgi import Application
+
+_FILE_CHUNK = 1 << 18  # bytes
+_SPOOL_MEMORY = 1 << 20  # bytes
+_SPOOL_FLOOR = 16 << 20  # bytes
+_LIMIT_BODY = 1 << 30  # bytes
+
+
+class Answer:
+    """The Out of the engine: a CGI response on descriptor 1 (RFC 3875 section 6)."""
+
+    __slots__ = ("_is_nph", "cut_off", "gone", "line")
+
+    def __init__(self, is_nph: bool, line: str) -> None:
+        self._is_nph = is_nph
+        self.gone = False
+        self.cut_off = False
+        self.line = line
+
+    def _head(self, head: Head) -> bytes:
+        if not self._is_nph:
+            return cgi_block(head)
+        status = f"HTTP/1.1 {head.status}\r\nConnection: close\r\n".encode("latin-1")
+        return status + head.block + b"\r\n"
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(1, view) :]
+        except OSError as error:
+            self.gone = True
+            raise ConnectionResetError(f"the server has left: {error}") from None
+
+    def answer(self, head: Head, body: bytes) -> None:
+        self._write(self._head(head) + body)
+
+    def start(self, head: Head, data: bytes) -> None:
+        self._write(self._head(head) + data)
+
+    def write(self, data: bytes) -> None:
+        self._write(data)
+
+    def file(self, head: Head, fd: int, offset: int, count: int) -> int:
+        self._write(self._head(head))
+        os.lseek(fd, offset, 0)
+        left = count
+        while left:
+            data = os.read(fd, min(left, _FILE_CHUNK))
+            if not data:
+                break
+            left -= len(data)
+            self._write(data)
+        return count - left
+
+    def end(self) -> None:
+        pass  # CGI: the exit is the end
+
+    def cut(self, error: BaseException) -> None:
+        self.cut_off = True  # and a short body is all that a client can see
+
+    def failed(self, incident: str, error: BaseException) -> None:
+        import traceback
+
+        text = "".join(traceback.format_exception(error))
+        _say("".join(f"gatebridge: [{incident}] {line}\n" for line in text.splitlines()))
+
+    def note(self, error: AppError) -> None:
+        _say(f"gatebridge: {error} ({self.line})\n")
+
+
+class Stdin:
+    """The Source of the engine: descriptor 0."""
+
+    __slots__ = ()
+
+    def pull(self, want: int) -> bytes:
+        return os.read(0, want)
+
+
+class Stderr:
+    """wsgi.errors: any text, whatever encoding the locale would have."""
+
+    __slots__ = ()
+
+    def write(self, text: str) -> int:
+        _say(text)
+        return len(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        _say("".join(lines))
+
+    def flush(self) -> None:
+        pass
+
+
+def _say(text: str) -> None:
+    try:
+        os.write(2, text.encode("utf-8", "backslashreplace"))
+    except OSError:  # a server that closed our error stream does not want to know
+        pass
+
+
+def variables() -> dict[str, object]:
+    """The process's environment as latin-1 text, as PEP 3333 wants the bytes of a request."""
+    if sys.platform == "win32":
+        return {
+            name: value.encode("utf-8", "surrogateescape").decode("latin-1")
+            for name, value in os.environ.items()
+        }
+    return {
+        name.decode("latin-1"): value.decode("latin-1") for name, value in os.environb.items()
+    }
+
+
+def _no_pairs(block: bytes) -> list[tuple[str, str]]:
+    return [(name, str(value)) for name, value in variables().items()]
+
+
+def answer(app: "Application", mount: str | None = None) -> int:
+    """Answer the one request of this process. Returns the exit status."""
+    found = variables()
+    line = f"{found.get('REQUEST_METHOD')} {found.get('REQUEST_URI', '')}"
+    script = str(found.get("SCRIPT_NAME", "")).rpartition("/")[2]
+    out = Answer(script.startswith("nph-"), line)
+    is_head = found["REQUEST_METHOD"] == "HEAD"
+    # RFC 3875 section 4.2: without CONTENT_LENGTH standard input is not read, it might be a
+    # terminal. A chunked upload under Apache's mod_cgid is the exception: it goes to the end.
+    unknown = not found.get("CONTENT_LENGTH") and "chunked" in str(
+        found.get("HTTP_TRANSFER_ENCODING", "")
+    )
+    empty = found.get("CONTENT_LENGTH", "") in ("", "0") and not unknown
+    request = Request(1, found, False, Pairs(b"", _no_pairs), RESPONDER, b"", empty)
+    try:
+        environ, length = Builder(mount, run_once=True).build(request)
+        environ["wsgi.input"] = BytesIO() if empty else _input(environ, length)
+    except PeerError as error:
+        out.note(AppError(error.code, error.detail))
+        head, body = refusal_page(error, is_head)
+        out.answer(head, body)
+        return 0
+    environ["wsgi.errors"] = Stderr()
+    environ["wsgi.file_wrapper"] = FileWrapper
+    environ["gatebridge.protocol"] = "cgi"
+    environ["gatebridge.bind"] = "standard input and output"
+    run(app, environ, out)
+    return 1 if out.cut_off else 0
+
+
+def _input(environ: dict[str, object], length: int) -> Body:
+    if length > _LIMIT_BODY:
+        raise PeerError("body.too_big", f"{length} > {_LIMIT_BODY} bytes")
+    if length >= 0:
+        return Body(Stdin(), b"", length)
+    from gatebridge.engine.spill import Spill, spool
+
+    spill = Spill(_SPOOL_MEMORY, None, _SPOOL_FLOOR)
+    spooled = spool(Stdin(), b"", spill, _LIMIT_BODY, False)
+    set_length(environ, spooled.length)
+    return Body(spooled, b"", spooled.length)
+
+
+def main(app: "Application", mount: str | None = None) -> None:
+    """What a shim calls. Arguments are never looked at: a query may stand there (CVE-2012-1823)."""
+    if "REQUEST_METHOD" not in os.environ:
+        _say(
+            "This file answers CGI requests and is started by a web server.\n"
+            "Put it into its cgi-bin, make it executable, and open its URL in a browser.\n"
+        )
+        sys.exit(2)
+    status = answer(app, mount)
+    sys.exit(status)

@@ -1,0 +1,1 @@
+"""Sockets, threads and processes: everything that does I/O for a daemon."""

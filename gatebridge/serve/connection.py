@@ -1,0 +1,429 @@
+"""The only recv/send loop: any protocol, any application.
+
+``lock`` guards the protocol object and the order of bytes in both directions. Receiving is never
+blocking under it, so whichever thread finds the socket readable may receive: the poller that owns
+the connection, an application that reads its body, or the watch while all of these are busy.
+Sending blocks under it, because a record must not be torn.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from _socket import MSG_DONTWAIT, SO_LINGER, SOL_SOCKET
+from _thread import allocate_lock
+from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from gatebridge.engine.body import CHUNK
+from gatebridge.errors import PeerError
+from gatebridge.serve.exchange import Exchange
+from gatebridge.wire.events import (
+    DATA,
+    FILTER,
+    Abort,
+    Body,
+    BodyEnd,
+    Event,
+    Fault,
+    Reply,
+    Request,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatebridge.serve.site import Site
+
+Piece = bytes | memoryview
+_PIECES = 512  # of one sendmsg; the kernel takes 1,024
+_SLICE_MS = 10  # two requests of one connection may read each other's bytes off the socket
+_RST = struct.pack("ii", 1, 0)
+
+ARM = 0  # what readable() and settle() ask of the loop: wait for more
+CLOSED = 1
+LINGER = 2  # the answer is out; drop what still comes, then close
+
+
+class Connection:
+    """A connection from a front server and the requests under way on it."""
+
+    __slots__ = ("_linger", "_outbox", "closed", "deadline", "eof", "exchanges", "fd", "lock",
+                 "peer", "site", "sock", "wire")  # fmt: skip
+
+    def __init__(self, sock: socket.socket, site: Site, peer: object) -> None:
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.site = site
+        self.peer = peer
+        self.wire = site.new_wire(site.limits)
+        self.lock = allocate_lock()
+        self.exchanges: dict[int, Exchange] = {}
+        self.eof = False
+        self.closed = False
+        self.deadline = 0.0  # monotonic; when what is half read must be whole, 0 for never
+        self._linger = False
+        self._outbox: list[Piece] = []  # replies of the protocol that the peer did not take yet
+
+    # -- receiving
+
+    def receive(self) -> list[tuple[Exchange, Request]]:
+        """Take what has come. Returns the requests to run; the socket is not waited for."""
+        with self.lock:
+            if self.closed:
+                return []
+            try:
+                data = self.sock.recv(CHUNK, MSG_DONTWAIT)
+            except BlockingIOError:
+                if self._outbox:
+                    self._flush_outbox()
+                return []
+            except OSError:
+                self.lost()
+                return []
+            if not data:
+                self._end_of_input()
+                return []
+            if self._linger:
+                return []
+            return self._dispatch(self.wire.receive(data))
+
+    def next_ahead(self) -> list[tuple[Exchange, Request]]:
+        """The request that an HTTP client sent ahead of the answer just given."""
+        with self.lock:
+            if self.closed or self._linger or self.exchanges:
+                return []
+            return self._dispatch(self.wire.receive(b""))
+
+    def _dispatch(self, events: list[Event]) -> list[tuple[Exchange, Request]]:
+        fresh: list[tuple[Exchange, Request]] = []
+        for event in events:
+            if isinstance(event, Request):
+                exchange = Exchange(self, event.id, event.complete)
+                if event.role == FILTER:
+                    exchange.data_ended = event.complete
+                self.exchanges[event.id] = exchange
+                fresh.append((exchange, event))
+            elif isinstance(event, Body):
+                reader = self.exchanges.get(event.id)
+                if reader is not None:
+                    reader.arrived(event.data, event.stream)
+            elif isinstance(event, BodyEnd):
+                reader = self.exchanges.get(event.id)
+                if reader is not None and event.stream == DATA:
+                    reader.data_ended = True
+                elif reader is not None:
+                    reader.ended = True
+            elif isinstance(event, Reply):
+                self._outbox.append(event.data)
+                self._flush_outbox()
+            elif isinstance(event, Abort):
+                self._aborted(event.id)
+            elif isinstance(event, Fault):
+                self._fault(event)
+        return fresh
+
+    def _aborted(self, id: int) -> None:
+        """Answer the id at once, so that the server may use it again; the rest is discarded."""
+        exchange = self.exchanges.get(id)
+        if exchange is None:
+            return
+        exchange.gone = True
+        self._outbox += self.wire.send_end(id, 0)
+        self.finish(exchange)
+        self._flush_outbox()
+
+    def _fault(self, fault: Fault) -> None:
+        self.site.log.note(fault.error, f"from {self.site.name} peer {self.peer or 'unix'}")
+        if fault.id == 0:
+            self.drop_all()
+            return
+        head, body = self.site.refusal(fault.error)
+        self._outbox += self.wire.send_answer(fault.id, head, body)
+        self._flush_outbox()
+        self.exchanges.pop(fault.id, None)
+
+    def _end_of_input(self) -> None:
+        """The peer has closed its side, or all of it. A body that is not whole is lost."""
+        self.eof = True
+        for exchange in self.exchanges.values():
+            if not exchange.ended:
+                exchange.gone = True
+
+    def lost(self) -> None:
+        """Nothing can be sent any more."""
+        self.eof = True
+        self._outbox = []
+        for exchange in self.exchanges.values():
+            exchange.gone = True
+
+    def drop_all(self) -> None:
+        """The bytes make no sense from here on: nobody can be answered."""
+        for exchange in self.exchanges.values():
+            exchange.gone = True
+        self.exchanges.clear()
+
+    def look(self) -> None:
+        """Take what has come while an answer is streamed: an ABORT, a query, the peer's leaving."""
+        waiter = poll()
+        waiter.register(self.fd, POLLIN)
+        seen = waiter.poll(0)
+        if not seen:
+            return
+        if seen[0][1] & (POLLHUP | POLLERR):
+            with self.lock:
+                self.lost()
+        elif not self.eof:
+            self.site.submit(self.receive())
+
+    def pull(self, exchange: Exchange, want: int) -> bytes:
+        """A piece of an exchange's STDIN; see engine.body.Source."""
+        deadline = monotonic() + exchange.idle_s
+        while True:
+            with self.lock:
+                if exchange.feed is not None and exchange.feed.size:
+                    return exchange.feed.get(want)
+                if exchange.error is not None:
+                    raise exchange.error
+                if exchange.gone:
+                    raise ConnectionResetError("the peer left before the end of the body")
+                if exchange.ended:
+                    return b""
+                data = self._receive_body(exchange, want)
+                if data is not None:
+                    if data:
+                        return data
+                    continue
+            self._wait_readable(deadline)
+
+    def pull_data(self, exchange: Exchange, want: int) -> bytes:
+        """The same for the DATA stream of a FILTER."""
+        deadline = monotonic() + exchange.idle_s
+        while True:
+            with self.lock:
+                if exchange.data is not None and exchange.data.size:
+                    return exchange.data.get(want)
+                if exchange.error is not None:
+                    raise exchange.error
+                if exchange.gone:
+                    raise ConnectionResetError("the peer left before the end of DATA")
+                if exchange.data_ended:
+                    return b""
+                if self._receive_body(exchange, 0) is not None:
+                    continue
+            self._wait_readable(deadline)
+
+    def _receive_body(self, exchange: Exchange, want: int) -> bytes | None:
+        """Receive once: bytes for the caller, b"" after other progress, None when dry."""
+        wire = self.wire
+        size = wire.direct(exchange.id)
+        try:
+            if size > 0 and want:
+                data = self.sock.recv(min(size, want), MSG_DONTWAIT)
+                if data:
+                    wire.skip(exchange.id, len(data))
+                    if not exchange.ended and not wire.direct(exchange.id) and wire.counted:
+                        exchange.ended = True
+                    return data
+            else:
+                data = self.sock.recv(-size if size < 0 else CHUNK, MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except OSError:
+            data = b""
+        if data:
+            self.site.submit(self._dispatch(wire.receive(data)))
+        else:
+            self._end_of_input()
+        return b""
+
+    def _wait_readable(self, deadline: float) -> None:
+        left = deadline - monotonic()
+        if left <= 0:
+            raise PeerError("body.timeout", "no byte of the body came in time")
+        waiter = poll()
+        waiter.register(self.fd, POLLIN)
+        waiter.poll(_SLICE_MS if len(self.exchanges) > 1 else min(left * 1000 + 1, 60_000))
+
+    # -- sending; the lock is held
+
+    def send(self, pieces: Sequence[Piece]) -> None:
+        """Send all of it. raises ConnectionResetError"""
+        if self._outbox:
+            pieces = [*self._outbox, *pieces]
+            self._outbox = []
+        try:
+            if len(pieces) == 1:
+                first = pieces[0]
+                count = self.sock.send(first, MSG_DONTWAIT)
+                if count == len(first):
+                    return
+                pieces = [memoryview(first)[count:]]
+            self._send_on(pieces)
+        except BlockingIOError:
+            self._send_on(pieces)
+        except OSError as error:
+            self._send_failed(error)
+
+    def _send_on(self, pieces: Sequence[Piece]) -> None:
+        try:
+            at = 0
+            while at < len(pieces):
+                try:
+                    count = self.sock.sendmsg(pieces[at : at + _PIECES], [], MSG_DONTWAIT)
+                except BlockingIOError:
+                    self._wait_writable()
+                    continue
+                while at < len(pieces) and count >= len(pieces[at]):
+                    count -= len(pieces[at])
+                    at += 1
+                if count:
+                    pieces = [memoryview(pieces[at])[count:], *pieces[at + 1 :]]
+                    at = 0
+        except OSError as error:
+            self._send_failed(error)
+
+    def _send_failed(self, error: OSError) -> None:
+        self.lost()
+        raise ConnectionResetError(f"the peer has left: {error}") from None
+
+    def _wait_writable(self) -> None:
+        """Wait until the peer takes more; answer its queries and notice its ABORTs meanwhile."""
+        deadline = monotonic() + self.site.send_idle_s
+        waiter = poll()
+        waiter.register(self.fd, POLLOUT if self.eof else POLLOUT | POLLIN)
+        while True:
+            left = deadline - monotonic()
+            if left <= 0:
+                raise TimeoutError(f"the peer took no byte for {self.site.send_idle_s} s")
+            seen = waiter.poll(left * 1000 + 1)
+            if not seen:
+                continue
+            if seen[0][1] & (POLLHUP | POLLERR):
+                raise ConnectionResetError("closed")
+            if seen[0][1] & POLLOUT:
+                return
+            data = self.sock.recv(CHUNK, MSG_DONTWAIT)
+            if data:
+                self.site.submit(self._dispatch(self.wire.receive(data)))
+            else:
+                self._end_of_input()
+                waiter.modify(self.fd, POLLOUT)
+
+    def _flush_outbox(self) -> None:
+        """Send replies without waiting: whoever is served next takes the rest along."""
+        try:
+            count = self.sock.sendmsg(self._outbox[:_PIECES], [], MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.lost()
+            return
+        data = b"".join(self._outbox)[count:]
+        self._outbox = [data] if data else []
+
+    def send_file(
+        self, exchange: Exchange, pieces: Sequence[Piece], fd: int, offset: int, count: int, most: int
+    ) -> int:
+        """Send pieces, then count bytes of a file as body. Returns how many bytes there were."""
+        self.send(pieces)
+        left = count
+        while left:
+            data = os.pread(fd, min(left, most), offset)
+            if not data:
+                break
+            offset += len(data)
+            left -= len(data)
+            self.send(self.wire.send_body(exchange.id, data))
+            if exchange.gone:
+                raise ConnectionResetError("the peer has left")
+        return count - left
+
+    def cut(self, exchange: Exchange) -> None:
+        """End an answer that failed half-way so that the client sees it is not complete.
+
+        What each front server makes of each ending was tried: over TCP a reset is seen by all,
+        over a Unix socket a close without END_REQUEST by all but nginx without keep_conn, and
+        that one sees OVERLOADED and a close.
+        """
+        plain_nginx = exchange.front.startswith("nginx") and not self.wire.keeps(exchange.id)
+        others = len(self.exchanges) > 1
+        pieces = self.wire.send_cut(exchange.id)
+        self.finish(exchange)
+        if others or (plain_nginx and not self.site.tcp):
+            self.send(pieces)
+            if others:
+                return
+        elif self.site.tcp:
+            self.sock.setsockopt(SOL_SOCKET, SO_LINGER, _RST)
+        self._close()
+
+    def finish(self, exchange: Exchange) -> None:
+        """The exchange is answered, or will never be."""
+        self.exchanges.pop(exchange.id, None)
+        if not exchange.ended and self.wire.closing:
+            self._linger = True
+
+    # -- the end
+
+    def settle(self) -> int:
+        """What is to become of the connection now; closes it if nothing is. The lock is held."""
+        if self.closed:
+            return CLOSED
+        if self.exchanges:
+            return ARM
+        if self.eof or (self.wire.closing and not self._linger and not self._outbox):
+            self._close()
+            return CLOSED
+        if self._linger:
+            return self._start_linger()
+        return ARM
+
+    def _start_linger(self) -> int:
+        """Closing with unread input would make the kernel throw the answer away."""
+        if not self.deadline:
+            self.deadline = monotonic() + self.site.linger_s
+            try:
+                self.sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                self._close()
+                return CLOSED
+        return LINGER
+
+    @property
+    def writable_wanted(self) -> bool:
+        return bool(self._outbox)
+
+    def close(self) -> None:
+        with self.lock:
+            self._close()
+
+    def expire(self) -> bool:
+        """Close it if nothing is under way but half a request. Tells whether that was so."""
+        with self.lock:
+            return self.expire_locked()
+
+    def expire_locked(self) -> bool:
+        """The same for a caller that holds the lock."""
+        if self.closed or self.exchanges:
+            return False
+        self._close()
+        return True
+
+    def readable(self) -> bool:
+        """Tell whether bytes wait to be received."""
+        waiter = poll()
+        waiter.register(self.fd, POLLIN)
+        return any(flags & POLLIN for _, flags in waiter.poll(0)) and not self.eof
+
+    def _close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self.drop_all()
+        try:
+            self.sock.close()
+        except OSError:  # a reset that the kernel reports at close
+            pass

@@ -1,0 +1,199 @@
+"""One request on a connection: where its answer goes, where its body comes from."""
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from gatebridge.engine.spill import Spill
+from gatebridge.errors import AppError, GatebridgeError, PeerError
+from gatebridge.wire.cgi_head import Head
+from gatebridge.wire.events import DATA
+
+if TYPE_CHECKING:
+    from gatebridge.serve.connection import Connection
+
+_CHECK_S = 0.05  # between two looks for an ABORT while an answer is streamed
+_FILE_CHUNK = 1 << 19  # bytes read at once from a file that is sent
+
+
+class Exchange:
+    """The ``Out`` and the ``Source`` of the engine, for one request id of one connection."""
+
+    __slots__ = ("_checked", "_error_text", "connection", "data", "data_ended", "ended", "error",
+                 "feed", "front", "gone", "id", "idle_s", "line", "sent", "started",
+                 "status")  # fmt: skip
+
+    def __init__(self, connection: "Connection", id: int, ended: bool) -> None:
+        self.connection = connection
+        self.id = id
+        self.ended = ended  # STDIN has come whole
+        self.data_ended = True
+        self.feed: Spill | None = None  # STDIN that came before anybody read it
+        self.data: Spill | None = None  # DATA of a FILTER request
+        self.gone = False  # nobody waits for the answer; every write and read raises
+        self.error: PeerError | None = None  # why the body cannot be read on
+        self.status = ""
+        self.sent = 0  # bytes of body
+        self.front = ""  # SERVER_SOFTWARE
+        self.line = ""  # "GET /path", for logs
+        self.started = 0.0
+        self.idle_s = connection.site.body_idle_s  # how long a read waits for a byte
+        self._checked = 0.0
+        self._error_text = ""
+
+    # -- Source
+
+    def pull(self, want: int) -> bytes:
+        return self.connection.pull(self, want)
+
+    def arrived(self, data: bytes, stream: int) -> None:
+        """Keep a piece of body until it is read. The connection's lock is held."""
+        try:
+            if stream == DATA:
+                if self.data is None:
+                    self.data = self.connection.site.new_spill()
+                self.data.put(data)
+            else:
+                if self.feed is None:
+                    self.feed = self.connection.site.new_spill()
+                self.feed.put(data)
+        except PeerError as error:
+            self.error = error
+            self.ended = self.data_ended = True
+
+    # -- Out
+
+    def answer(self, head: Head, body: bytes) -> None:
+        self.status = head.status
+        self.sent = len(body)
+        connection = self.connection
+        with connection.lock:
+            if self.gone:
+                raise ConnectionResetError("the peer has left")
+            if self._error_text:
+                self._flush_errors()
+            pieces = connection.wire.send_answer(self.id, head, body)
+            connection.finish(self)
+            connection.send(pieces)
+
+    def start(self, head: Head, data: bytes) -> None:
+        self.status = head.status
+        self.sent = len(data)
+        self._checked = monotonic()
+        wire = self.connection.wire
+        self._send([*wire.send_head(self.id, head), *wire.send_body(self.id, data)])
+
+    def write(self, data: bytes) -> None:
+        self.sent += len(data)
+        now = monotonic()
+        if now - self._checked > _CHECK_S:
+            self._checked = now
+            self.connection.look()
+        self._send(self.connection.wire.send_body(self.id, data))
+
+    def _send(self, pieces: "list[bytes | memoryview]") -> None:
+        with self.connection.lock:
+            if self.gone:
+                raise ConnectionResetError("the peer has left")
+            self.connection.send(pieces)
+
+    def file(self, head: Head, fd: int, offset: int, count: int) -> int:
+        self.status = head.status
+        connection = self.connection
+        with connection.lock:
+            if self.gone:
+                raise ConnectionResetError("the peer has left")
+            pieces = connection.wire.send_head(self.id, head)
+            self.sent = connection.send_file(self, pieces, fd, offset, count, _FILE_CHUNK)
+        return self.sent
+
+    def end(self) -> None:
+        connection = self.connection
+        with connection.lock:
+            if self.gone:
+                raise ConnectionResetError("the peer has left")
+            if self._error_text:
+                self._flush_errors()
+            pieces = connection.wire.send_end(self.id, 0)
+            connection.finish(self)
+            connection.send(pieces)
+
+    def cut(self, error: BaseException) -> None:
+        with self.connection.lock:
+            if not self.gone:
+                self.connection.cut(self)
+
+    def failed(self, incident: str, error: BaseException) -> None:
+        self.connection.site.log.failed(incident, self.line, error)
+        self.write_error(f"gatebridge: incident {incident}: {type(error).__name__}: {error}\n")
+        text = self.connection.site.log.traceback(error)
+        self.write_error("".join(f"[{incident}] {line}\n" for line in text.splitlines()))
+
+    def note(self, error: AppError) -> None:
+        self.connection.site.log.note(error, self.line)
+
+    def refused(self, error: GatebridgeError) -> None:
+        self.connection.site.log.note(error, self.line)
+
+    # -- wsgi.errors
+
+    def write_error(self, text: str) -> None:
+        """Send whole lines on the front server's error stream; keep the rest for the next."""
+        self._error_text += text
+        if "\n" in text or len(self._error_text) > 8192:
+            self.flush_errors()
+
+    def flush_errors(self) -> None:
+        connection = self.connection
+        with connection.lock:
+            if not self.gone and connection.exchanges.get(self.id) is self:
+                self._flush_errors()
+            self._error_text = ""
+
+    def _flush_errors(self) -> None:
+        data = self._error_text.encode("utf-8", "backslashreplace")
+        self._error_text = ""
+        pieces = self.connection.wire.send_error(self.id, data)
+        if pieces:
+            self.connection.send(pieces)
+
+
+class Errors:
+    """wsgi.errors: to the front server's error stream where there is one, and to our log."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"wsgi.errors takes str, not {type(text).__name__}")
+        exchange = self._exchange
+        exchange.connection.site.log.application(text)
+        try:
+            exchange.write_error(text)
+        except ConnectionError:  # an application that only logs need not know
+            pass
+        return len(text)
+
+    def writelines(self, lines: "list[str]") -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        try:
+            self._exchange.flush_errors()
+        except ConnectionError:  # as above
+            pass
+
+
+class DataSource:
+    """The Source of a FILTER's DATA stream."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def pull(self, want: int) -> bytes:
+        return self._exchange.connection.pull_data(self._exchange, want)

@@ -1,0 +1,274 @@
+"""Listening sockets: made, taken over, tested and removed again."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import socket
+import stat
+import sys
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
+
+from gatebridge.errors import ConfigError, PeerError
+from gatebridge.wire.scan import decimal
+
+if TYPE_CHECKING:
+    from gatebridge.bind import Bind
+    from gatebridge.serve.site import Site
+
+Network = IPv4Network | IPv6Network
+
+BACKLOG = 4096  # or what the system allows, if that is less
+_MODE = "0660"  # of a Unix socket's file
+_MAX_PATH = 107  # bytes of a Unix socket's path, without the closing NUL
+_PROBE_S = 1.0  # for a live daemon to take a connection
+
+
+class Listener:
+    """An open listening socket and what its connections are served with.
+
+    allow  networks TCP peers must be in; empty admits all (loopback and Unix sockets)
+    """
+
+    __slots__ = ("_allow", "_family", "_inode", "_low", "bind", "fd", "site", "sock", "text")
+
+    site: Site
+
+    def __init__(self, bind: Bind, sock: socket.socket, allow: tuple[Network, ...]) -> None:
+        self.bind = bind
+        self.sock = sock
+        self.fd = sock.fileno()
+        self._family = sock.family
+        self._allow = allow
+        self._inode = _inode(bind.path) if bind.family == "unix" else None
+        sock.setblocking(False)
+        self.text = describe(bind, sock)
+
+    @property
+    def tcp(self) -> bool:
+        return self._family != socket.AF_UNIX
+
+    def accept(self) -> tuple[socket.socket, object]:
+        """Take one connection. Its timeout does not matter: all its calls are MSG_DONTWAIT."""
+        fd, peer = self.sock._accept()  # type: ignore[attr-defined]  # without a wrapper object
+        return _LowSocket(self._family, socket.SOCK_STREAM, 0, fd), peer
+
+    def admits(self, peer: object) -> bool:
+        """Tell whether a TCP peer is in the allow list (FastCGI section 3.2, and ?allow=)."""
+        if not self._allow:
+            return True
+        if not isinstance(peer, tuple):  # FCGI_WEB_SERVER_ADDRS knows TCP peers only
+            return False
+        address = ip_address(str(peer[0]).partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None)
+        return any((mapped or address) in network for network in self._allow)
+
+    def close(self) -> None:
+        """Stop listening; remove the socket's file if it is still the one we made."""
+        if self._inode is not None and _inode(self.bind.path) == self._inode:
+            os.unlink(self.bind.path)
+        self.sock.close()
+
+
+_LowSocket = socket.socket.__mro__[1]  # _socket.socket: a third cheaper to make
+
+
+def open_listener(bind: Bind, web_server_addrs: tuple[Network, ...]) -> Listener:
+    """Listen where ``bind`` says.
+
+    web_server_addrs  FCGI_WEB_SERVER_ADDRS, for FastCGI listeners
+    raises            ConfigError("bind.…")
+    """
+    allow: tuple[Network, ...] = ()
+    try:
+        if bind.family == "tcp":
+            allow = _allow(bind)
+            sock = _open_tcp(bind)
+        elif bind.family == "fd":
+            sock = _inherit(bind)
+        else:
+            sock = _open_unix(bind)
+    except OSError as error:
+        raise ConfigError("bind.failed", f"{bind.text}: {error}{_hint(error)}") from error
+    if not allow and bind.protocol == "fastcgi" and bind.family != "unix":
+        allow = web_server_addrs
+    return Listener(bind, sock, allow)
+
+
+def networks(text: str, option: str) -> tuple[Network, ...]:
+    """Addresses and networks separated by commas. raises ConfigError("bind.allow")"""
+    try:
+        return tuple([ip_network(item, strict=False) for item in text.split(",") if item])
+    except ValueError as error:
+        raise ConfigError("bind.allow", f"{option}: {error}") from error
+
+
+def _allow(bind: Bind) -> tuple[Network, ...]:
+    """The allow option; without it only loopback addresses may be listened on."""
+    allow = networks(bind.options.get("allow", ""), bind.text)
+    if not allow and not _is_loopback(bind.host):
+        why = "everybody who reaches this port could call the application"
+        raise ConfigError("bind.open", f"{bind.text}: {why}; add ?allow=ADDRESS of the front server")
+    return allow
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _mode(bind: Bind) -> int:
+    mode = bind.options.get("mode", _MODE)
+    if not mode or set(mode) - set("01234567") or len(mode) > 4 or int(mode, 8) > 0o777:
+        raise ConfigError("bind.mode", f"{bind.text}: mode is octal, 0000 to 0777")
+    return int(mode, 8)
+
+
+def _hint(error: OSError) -> str:
+    if error.errno == errno.EACCES:
+        return ": this user may not create it there; choose a folder of its own"
+    if error.errno == errno.ENOENT:
+        return ": create the folder first"
+    if error.errno == errno.EADDRINUSE:
+        return ": another program listens there"
+    return ""
+
+
+def _open_unix(bind: Bind) -> socket.socket:
+    if len(bind.path.encode()) > _MAX_PATH:
+        why = f"a Unix socket's path has at most {_MAX_PATH} bytes"
+        raise ConfigError("bind.path", f"{bind.text}: {why}; choose a shorter one")
+    mode = _mode(bind)
+    owner, group = _uid(bind), _gid(bind)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if bind.family == "abstract":
+            sock.bind("\0" + bind.path)
+        else:
+            _clear_stale(bind)
+            before = os.umask(0o777 & ~mode)  # so that it never exists with a wider mode
+            try:
+                sock.bind(bind.path)
+            finally:
+                os.umask(before)
+            if owner >= 0 or group >= 0:
+                os.chown(bind.path, owner, group)
+        sock.listen(backlog(bind))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _clear_stale(bind: Bind) -> None:
+    """Remove a socket nobody answers on. raises ConfigError("bind.in_use")"""
+    try:
+        kind = os.lstat(bind.path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise ConfigError("bind.in_use", f"{bind.path} exists and is no socket; it is left alone")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_S)
+        try:
+            probe.connect(bind.path)
+        except ConnectionRefusedError:
+            os.unlink(bind.path)
+            return
+        except OSError as error:
+            why = f"cannot tell whether {bind.path} is in use: {error}"
+            raise ConfigError("bind.in_use", why) from error
+    raise ConfigError("bind.in_use", f"a daemon answers on {bind.path}; stop it first")
+
+
+def _uid(bind: Bind) -> int:
+    name = bind.options.get("owner", "")
+    try:
+        return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid if name else -1
+    except KeyError as error:
+        raise ConfigError("bind.owner", f"{bind.text}: no user {name!r}") from error
+
+
+def _gid(bind: Bind) -> int:
+    name = bind.options.get("group", "")
+    try:
+        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid if name else -1
+    except KeyError as error:
+        raise ConfigError("bind.group", f"{bind.text}: no group {name!r}") from error
+
+
+def _open_tcp(bind: Bind) -> socket.socket:
+    found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
+    family, _, _, _, address = found[0]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted ones inherit it
+        sock.bind(address)
+        sock.listen(backlog(bind))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _inherit(bind: Bind) -> socket.socket:
+    """A listener that the starter opened (FastCGI section 2.2: descriptor 0)."""
+    sock = socket.socket(fileno=os.dup(bind.port))
+    try:
+        listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError:
+        listening = 1  # systems without that option: accept() will tell
+    if not listening:
+        sock.close()
+        raise ConfigError("bind.fd", f"descriptor {bind.port} is no listening socket")
+    return sock
+
+
+def backlog(bind: Bind) -> int:
+    """Connections the kernel may queue: what was asked for, else BACKLOG or the system's most."""
+    asked = bind.options.get("backlog")
+    if asked is not None:
+        try:
+            return decimal(asked, 65_535)
+        except PeerError as error:
+            raise ConfigError("bind.backlog", f"{bind.text}: {asked!r} is no number") from error
+    return min(BACKLOG, somaxconn())
+
+
+def somaxconn() -> int:
+    """The system's cap on every backlog."""
+    if sys.platform != "linux":
+        return socket.SOMAXCONN
+    try:
+        with open("/proc/sys/net/core/somaxconn", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return socket.SOMAXCONN
+
+
+def describe(bind: Bind, sock: socket.socket) -> str:
+    """Where a listener listens, as a person reads it; a port 0 as the port it became."""
+    name = sock.getsockname()
+    if isinstance(name, tuple):
+        host = f"[{name[0]}]" if ":" in name[0] else name[0]
+        scheme = "fcgi" if bind.protocol == "fastcgi" else bind.protocol
+        return f"{scheme}://{host}:{name[1]}"
+    if bind.family == "fd":
+        return bind.text
+    return bind.text.partition("?")[0]
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:  # gone, or never there
+        return None
+    return found.st_dev, found.st_ino

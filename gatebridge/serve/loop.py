@@ -1,0 +1,322 @@
+"""The worker's loop: normally one thread polls, reads, parses and calls the application inline.
+
+A thread that polls, or is in the application, is a *poller*. While application calls run, a watch
+looks every few milliseconds; when every poller is stuck in the application it doubles them, up to
+the number of threads, and retires them after a second of calm. So a fast application costs no
+hand-over, and a slow one gets all its threads.
+
+When all threads are stuck the watch alone keeps an eye on the sockets: it answers what needs no
+application (management records), notices who has left, and queues what does.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from _thread import allocate_lock
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from gatebridge.errors import PeerError
+from gatebridge.serve.connection import ARM, CLOSED, Connection
+from gatebridge.serve.poller import new_poller
+
+if TYPE_CHECKING:
+    from gatebridge.serve.exchange import Exchange
+    from gatebridge.serve.listen import Listener
+    from gatebridge.wire.events import Request
+
+    Fresh = list[tuple[Exchange, Request]]
+
+ACCEPT_PAUSE_S = 0.1  # after the process or the system ran out of descriptors
+_OUT_OF_FDS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+
+
+class Slot:
+    """A thread's place. The watch compares serial with seen: equal means stuck since last time."""
+
+    __slots__ = ("exchange", "lock", "seen", "serial", "thread")
+
+    def __init__(self) -> None:
+        self.exchange: Exchange | None = None  # in the application with it
+        self.serial = 0  # application calls begun
+        self.seen = -1
+        self.lock = allocate_lock()  # a parked thread waits on it
+        self.thread: threading.Thread | None = None
+
+
+class Loop:
+    """Everything one worker process serves.
+
+    threads    application calls at once
+    max_queue  requests that may wait for a thread; beyond it they are answered 503
+    """
+
+    def __init__(self, listeners: list[Listener], threads: int, max_queue: int) -> None:
+        self.threads = threads
+        self.max_queue = max_queue
+        self.poller = new_poller()
+        self.listeners = {listener.fd: listener for listener in listeners}
+        self.connections: dict[int, Connection] = {}  # those the poller knows
+        self.pending: deque[tuple[Exchange, Request]] = deque()
+        self.slots: list[Slot] = []
+        self.parked: list[Slot] = []
+        self.pollers = 0  # threads that are not parked
+        self.surplus = 0  # pollers that should park
+        self.stopping = False
+        self.draining = False
+        self.paused: dict[int, float] = {}  # listener fd -> when to accept again
+        self.watch_asleep = False
+        self.watch_lock = allocate_lock()
+        self.watch_lock.acquire()
+        self._lock = allocate_lock()  # guards parked, pollers, surplus
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self.poller.listen(self._wake_read)
+        for listener in listeners:
+            listener.site.submit = self.submit
+            self.poller.listen(listener.fd)
+
+    # -- threads
+
+    def start(self) -> None:
+        """Start the first poller; the watch is started by whoever owns it."""
+        self.add_pollers(1)
+
+    def add_pollers(self, count: int) -> None:
+        """Let more threads poll."""
+        with self._lock:
+            for _ in range(min(count, self.threads - self.pollers)):
+                self.pollers += 1
+                if self.parked:
+                    self.parked.pop().lock.release()
+                    continue
+                slot = Slot()
+                slot.lock.acquire()
+                self.slots.append(slot)
+                name = f"gatebridge-{len(self.slots)}"
+                slot.thread = threading.Thread(target=self._poll, args=(slot,), name=name)
+                slot.thread.daemon = True
+                slot.thread.start()
+
+    def retire(self) -> None:
+        """Ask all pollers but one to park when they are done with what they do."""
+        with self._lock:
+            self.surplus = self.pollers - 1
+            count = self.surplus
+        for _ in range(count):  # one byte a poller: each reads one, and parks
+            self.wake()
+
+    def _park(self, slot: Slot) -> None:
+        with self._lock:
+            if self.surplus <= 0 or self.pollers <= 1:
+                self.surplus = 0
+                return
+            self.surplus -= 1
+            self.pollers -= 1
+            self.parked.append(slot)
+        slot.lock.acquire()
+
+    def wake(self) -> None:
+        """Make one poller look at pending, surplus and stopping."""
+        try:
+            os.write(self._wake_write, b"!")
+        except BlockingIOError:  # it has been told often enough
+            pass
+
+    def stop(self) -> None:
+        """Let every thread return when its application call does."""
+        self.stopping = True
+        self.add_pollers(self.threads)
+        with self._lock:
+            for slot in self.parked:
+                slot.lock.release()
+            self.parked.clear()
+        self.wake()
+
+    # -- one thread
+
+    def _poll(self, slot: Slot) -> None:
+        poll = self.poller.poll
+        while not self.stopping:
+            if self.pending:
+                self._run_pending(slot)
+            if self.surplus > 0:
+                self._park(slot)
+                continue
+            fd = poll(-1.0)
+            connection = self.connections.get(fd)
+            if connection is not None:
+                self.handle(connection, slot)
+            elif fd in self.listeners:
+                self._accept(self.listeners[fd], slot)
+            else:
+                self.woken(fd)
+        self.wake()  # the next one
+
+    def woken(self, fd: int) -> bool:
+        """Take one wake-up, if that is what fd is."""
+        if fd != self._wake_read:
+            return False
+        try:
+            os.read(fd, 1)
+        except BlockingIOError:  # another poller was quicker
+            pass
+        return True
+
+    def _accept(self, listener: Listener, slot: Slot | None) -> None:
+        connection = self.accept(listener)
+        if connection is not None:
+            self.handle(connection, slot)
+
+    def accept(self, listener: Listener) -> Connection | None:
+        """Take one connection off a listener's queue."""
+        try:
+            sock, peer = listener.accept()
+        except BlockingIOError:  # another poller or process was quicker
+            return None
+        except OSError as error:
+            if error.errno in _OUT_OF_FDS:
+                self._pause(listener, error)
+            return None  # ECONNABORTED and its like: that peer is gone
+        if not listener.admits(peer):
+            listener.site.log.refused_peer(peer, listener.text)
+            sock.close()
+            return None
+        return Connection(sock, listener.site, peer)
+
+    def _pause(self, listener: Listener, error: OSError) -> None:
+        self.poller.remove(listener.fd)
+        self.paused[listener.fd] = monotonic() + ACCEPT_PAUSE_S
+        listener.site.log.accept_paused(listener.text, error)
+        self._rouse()
+
+    def handle(self, connection: Connection, slot: Slot | None) -> None:
+        """Serve what has come on a connection, then wait for more or close it.
+
+        slot  None: the caller is the watch, which calls no application but queues for it
+        """
+        fresh = connection.receive()
+        while fresh:
+            if slot is None:
+                self.submit(fresh)
+                break
+            if len(fresh) > 1:
+                self.submit(fresh[1:])
+            self._run(slot, *fresh[0])
+            fresh = connection.next_ahead() if connection.site.name == "http" else []
+        self._settle(connection)
+
+    def _settle(self, connection: Connection) -> None:
+        with connection.lock:  # so that the descriptor cannot be closed and used again meanwhile
+            verdict = connection.settle()
+            if verdict != CLOSED:
+                if verdict == ARM and not connection.exchanges:
+                    verdict = self._between_requests(connection)
+                if verdict != CLOSED:
+                    self._arm(connection)
+        if verdict == CLOSED and self.connections.get(connection.fd) is connection:
+            del self.connections[connection.fd]
+
+    def _between_requests(self, connection: Connection) -> int:
+        """Nothing is under way: give what is half read its deadline, or close when draining."""
+        known = connection.fd in self.connections
+        if connection.wire.busy or not known:
+            if not connection.deadline:
+                connection.deadline = monotonic() + connection.site.header_s
+                if self.watch_asleep:
+                    self._rouse()
+        elif self.draining:
+            connection.expire_locked()
+            return CLOSED
+        elif connection.deadline:
+            connection.deadline = 0.0
+        return ARM
+
+    def _arm(self, connection: Connection) -> None:
+        fd = connection.fd
+        if self.connections.get(fd) is connection:
+            self.poller.arm(fd, connection.writable_wanted)
+        else:
+            self.connections[fd] = connection
+            self.poller.add(fd, connection.writable_wanted)
+
+    def expire(self, connection: Connection) -> None:
+        """Close a connection that did not become a request in time."""
+        if connection.expire():
+            connection.site.log.expired(connection.peer, connection.site.bind)
+            if self.connections.get(connection.fd) is connection:
+                del self.connections[connection.fd]
+
+    def drop(self, connection: Connection) -> None:
+        """Close a connection that is between two requests."""
+        if connection.expire() and self.connections.get(connection.fd) is connection:
+            del self.connections[connection.fd]
+
+    # -- application calls
+
+    def submit(self, fresh: Fresh) -> None:
+        """Queue requests for the next free thread."""
+        for exchange, request in fresh:
+            if len(self.pending) >= self.max_queue:
+                # the connection's lock may be held here: the watch refuses it in a moment
+                exchange.error = PeerError("queue.full", f"{self.max_queue} requests wait")
+            self.pending.append((exchange, request))
+        if fresh:
+            self.wake()
+
+    def _run_pending(self, slot: Slot) -> None:
+        while self.pending and not self.stopping:
+            try:
+                exchange, request = self.pending.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            if exchange.error is not None:
+                exchange.connection.site.refuse(exchange, exchange.error)
+            elif not exchange.gone:
+                self._run(slot, exchange, request)
+            else:
+                exchange.connection.site.release(exchange)
+            self._settle(exchange.connection)
+
+    def refuse_surplus(self) -> None:
+        """Answer 503 to what max_queue has no room for."""
+        kept: list[tuple[Exchange, Request]] = []
+        while self.pending:
+            try:
+                exchange, request = self.pending.popleft()
+            except IndexError:  # a thread took the last one
+                break
+            if exchange.error is not None and exchange.error.code == "queue.full":
+                exchange.connection.site.refuse(exchange, exchange.error)
+                self._settle(exchange.connection)
+            else:
+                kept.append((exchange, request))
+        self.pending.extend(kept)
+
+    def _run(self, slot: Slot, exchange: Exchange, request: Request) -> None:
+        slot.serial += 1
+        slot.exchange = exchange
+        if self.watch_asleep:
+            self._rouse()
+        try:
+            exchange.connection.site.serve(exchange, request)
+        except Exception as error:  # a fault of ours: say so, and keep the thread
+            exchange.connection.site.log.fault(exchange.line, error)
+            exchange.connection.close()
+        finally:
+            slot.exchange = None
+
+    def _rouse(self) -> None:
+        with self._lock:
+            if self.watch_asleep:
+                self.watch_asleep = False
+                self.watch_lock.release()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests in the application or waiting for a thread."""
+        return sum(slot.exchange is not None for slot in self.slots) + len(self.pending)

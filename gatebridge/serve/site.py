@@ -1,0 +1,200 @@
+"""What all connections of one listener share, and how one request of theirs is run."""
+
+from __future__ import annotations
+
+import io
+from time import monotonic, time
+from typing import TYPE_CHECKING, Protocol
+
+from gatebridge.engine.body import Body
+from gatebridge.engine.pages import refusal_page
+from gatebridge.engine.spill import Spill, spool
+from gatebridge.engine.wsgi import FileWrapper, run
+from gatebridge.environ.build import set_length
+from gatebridge.errors import PeerError
+from gatebridge.serve.exchange import DataSource, Errors
+from gatebridge.wire.events import FILTER, UNKNOWN_LENGTH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatebridge.engine.wsgi import Application
+    from gatebridge.environ.build import Builder
+    from gatebridge.serve.access_log import AccessLog
+    from gatebridge.serve.exchange import Exchange
+    from gatebridge.serve.worker_log import WorkerLog
+    from gatebridge.wire.cgi_head import Head
+    from gatebridge.wire.events import Event, Limits, Request
+
+    Pieces = list[bytes | memoryview]
+
+_DOUBTFUL_S = 1.0  # how long bytes are waited for that a front server may have lied about
+
+
+class Wire(Protocol):
+    """The members every protocol has; see wire.events."""
+
+    counted: bool
+
+    @property
+    def closing(self) -> bool: ...
+    @property
+    def busy(self) -> bool: ...
+    def receive(self, data: bytes) -> list[Event]: ...
+    def send_head(self, id: int, head: Head) -> Pieces: ...
+    def send_body(self, id: int, data: bytes) -> Pieces: ...
+    def send_end(self, id: int, app_status: int) -> Pieces: ...
+    def send_error(self, id: int, data: bytes) -> Pieces: ...
+    def send_answer(self, id: int, head: Head, body: bytes) -> Pieces: ...
+    def send_cut(self, id: int) -> Pieces: ...
+    def keeps(self, id: int) -> bool: ...
+    def direct(self, id: int) -> int: ...
+    def skip(self, id: int, count: int) -> None: ...
+
+
+class Site:
+    """One listener's protocol, application, limits and logs.
+
+    name        "fastcgi", "scgi", "uwsgi" or "http"
+    bind        as the operator wrote it
+    tcp         the listener is no Unix socket
+    server      (SERVER_NAME, SERVER_PORT) of an HTTP listener, for environ
+    submit      hands requests found beside the running one to the loop
+    """
+
+    __slots__ = ("access", "app", "bind", "body_idle_s", "builder", "draining", "extra",
+                 "header_s", "limit_body", "limits", "linger_s", "log", "name", "new_wire",
+                 "send_idle_s", "server", "spool_dir", "spool_floor", "spool_memory", "submit",
+                 "tcp")  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        bind: str,
+        tcp: bool,
+        new_wire: Callable[[Limits], Wire],
+        limits: Limits,
+        builder: Builder,
+        app: Application,
+        log: WorkerLog,
+        access: AccessLog | None,
+    ) -> None:
+        self.name = name
+        self.bind = bind
+        self.tcp = tcp
+        self.new_wire = new_wire
+        self.limits = limits
+        self.builder = builder
+        self.app = app
+        self.log = log
+        self.access = access
+        self.server = ("localhost", "80")
+        self.extra: dict[str, object] = {
+            "wsgi.file_wrapper": FileWrapper,
+            "gatebridge.protocol": name,
+            "gatebridge.bind": bind,
+        }
+        self.limit_body = 1 << 30  # bytes
+        self.header_s = 10.0
+        self.body_idle_s = 60.0
+        self.send_idle_s = 60.0
+        self.linger_s = 2.0
+        self.spool_memory = 1 << 20  # bytes
+        self.spool_dir: str | None = None
+        self.spool_floor = 16 << 20  # bytes
+        self.draining = False
+        self.submit: Callable[[list[tuple[Exchange, Request]]], None] = _no_loop
+
+    def new_spill(self) -> Spill:
+        return Spill(self.spool_memory, self.spool_dir, self.spool_floor)
+
+    def refusal(self, error: PeerError) -> tuple[Head, bytes]:
+        return refusal_page(error, False)
+
+    def serve(self, exchange: Exchange, request: Request) -> None:
+        """Run one request to its end. Raises nothing of the peer's or the application's."""
+        if self.access is not None:
+            exchange.started = time()
+            begun = monotonic()
+        if self.name == "http":
+            self._add_addresses(exchange, request)
+        variables = request.vars
+        try:
+            environ, length = self.builder.build(request)
+            environ.update(self.extra)
+            if length > self.limit_body:
+                raise PeerError("body.too_big", f"{length} > {self.limit_body} bytes")
+            environ["wsgi.input"] = self._input(exchange, request, environ, length)
+        except PeerError as error:
+            self.refuse(exchange, error)
+            environ = variables
+        except (ConnectionError, TimeoutError):  # left while an unannounced body was read
+            exchange.gone = True
+            environ = variables
+        else:
+            environ["wsgi.errors"] = Errors(exchange)
+            exchange.front = str(environ.get("SERVER_SOFTWARE", ""))
+            exchange.line = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+            try:
+                run(self.app, environ, exchange)
+            except (ConnectionError, TimeoutError):  # noqa: S110 - told by exchange.gone below
+                exchange.gone = True
+        self.release(exchange)
+        if self.access is not None:
+            self.access.write(environ, exchange, monotonic() - begun)
+
+    def release(self, exchange: Exchange) -> None:
+        """Whatever happened: the id is answered or given up, its temporary files are closed."""
+        connection = exchange.connection
+        if exchange.gone:
+            with connection.lock:
+                if connection.exchanges.get(exchange.id) is exchange:
+                    try:
+                        pieces = connection.wire.send_end(exchange.id, 0)
+                        connection.finish(exchange)
+                        if not connection.eof:
+                            connection.send(pieces)
+                    except ConnectionError:  # noqa: S110 - it is gone, as said
+                        pass
+        if exchange.feed is not None:
+            exchange.feed.close()
+        if exchange.data is not None:
+            exchange.data.close()
+
+    def refuse(self, exchange: Exchange, error: PeerError) -> None:
+        """Answer a request that no application will see."""
+        exchange.refused(error)
+        try:
+            exchange.answer(*self.refusal(error))
+        except ConnectionError:
+            exchange.gone = True
+
+    def _input(
+        self, exchange: Exchange, request: Request, environ: dict[str, object], length: int
+    ) -> object:
+        if request.role == FILTER:
+            environ["gatebridge.data"] = Body(DataSource(exchange), b"", UNKNOWN_LENGTH)
+        body = request.body
+        if request.complete and len(body) >= length:
+            return io.BytesIO(body[:length] if 0 <= length < len(body) else body)
+        if length >= 0 and not request.doubtful:
+            return Body(exchange, body, length)
+        if request.doubtful:
+            exchange.idle_s = _DOUBTFUL_S
+        spooled = spool(exchange, body, self.new_spill(), self.limit_body, request.doubtful)
+        set_length(environ, spooled.length)
+        return Body(spooled, b"", spooled.length)
+
+    def _add_addresses(self, exchange: Exchange, request: Request) -> None:
+        variables = request.vars
+        variables["SERVER_NAME"], variables["SERVER_PORT"] = self.server
+        variables["SERVER_SOFTWARE"] = "gatebridge"
+        peer = exchange.connection.peer
+        if isinstance(peer, tuple):
+            variables["REMOTE_ADDR"], variables["REMOTE_PORT"] = str(peer[0]), str(peer[1])
+        else:
+            variables["REMOTE_ADDR"] = ""
+
+
+def _no_loop(fresh: list[tuple[Exchange, Request]]) -> None:
+    """A site without a loop has nobody to run a second request."""

@@ -1,0 +1,152 @@
+"""The watch of a loop: more threads where all are stuck, and sockets looked after meanwhile."""
+
+from __future__ import annotations
+
+from select import POLLERR, POLLHUP, POLLIN, poll
+from time import monotonic, sleep
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gatebridge.serve.connection import Connection
+    from gatebridge.serve.loop import Loop, Slot
+
+TICK_S = 0.005  # stuck: in the same application call at two ticks
+CALM_S = 1.0  # without a stuck call, before the additional pollers are retired
+SWEEP_S = 1.0  # between two looks at deadlines
+QUIET_TICKS = 40  # without an application call, before the watch sleeps
+ACCEPT_STUCK_S = 0.02  # all threads stuck for so long: no sibling process was free either
+_LAST_RESORT = 64  # sockets looked after in one tick
+
+
+class Watch:
+    """Runs in a thread of its own, for one loop."""
+
+    __slots__ = ("_all_stuck_since", "_calm_since", "_loop", "_quiet", "_swept")
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._calm_since = 0.0
+        self._all_stuck_since = 0.0
+        self._quiet = 0
+        self._swept = 0.0
+
+    def run(self) -> None:
+        loop = self._loop
+        while not loop.stopping:
+            if self._quiet >= QUIET_TICKS:
+                self._sleep()
+            sleep(TICK_S)
+            now = monotonic()
+            self._tick(now)
+            if now - self._swept > SWEEP_S:
+                self._swept = now
+                self._sweep(now)
+
+    def _sleep(self) -> None:
+        """Nothing runs: wake for the next application call, and once a second for deadlines."""
+        loop = self._loop
+        loop.watch_asleep = True
+        if any(slot.exchange is not None for slot in loop.slots):
+            loop.watch_asleep = False
+            loop.watch_lock.acquire(False)
+            self._quiet = 0
+            return
+        waiting = loop.paused or any(c.deadline for c in list(loop.connections.values()))
+        if loop.watch_lock.acquire(timeout=SWEEP_S if waiting or loop.pollers > 1 else -1):
+            self._quiet = 0
+        else:
+            loop.watch_asleep = False
+
+    def _tick(self, now: float) -> None:
+        loop = self._loop
+        if loop.paused:
+            self._resume(now)
+        if any(e.error is not None and e.error.code == "queue.full" for e, _ in list(loop.pending)):
+            loop.refuse_surplus()
+        stuck: list[Slot] = []
+        active = 0
+        for slot in loop.slots:
+            if slot.exchange is None:
+                continue
+            active += 1
+            if slot.serial == slot.seen:
+                stuck.append(slot)
+            slot.seen = slot.serial
+        self._quiet = 0 if active or loop.pending else self._quiet + 1
+        if loop.pending and len(stuck) < loop.pollers:
+            loop.wake()  # the watch itself may have taken the wake-up that was meant for them
+        if not stuck:
+            self._all_stuck_since = 0.0
+            if not self._calm_since:
+                self._calm_since = now
+            elif loop.pollers > 1 and now - self._calm_since > CALM_S:
+                self._calm_since = now
+                loop.retire()
+            return
+        self._calm_since = 0.0
+        self._look_after(stuck)
+        if len(stuck) < loop.pollers:
+            self._all_stuck_since = 0.0
+        elif loop.pollers < loop.threads:
+            loop.add_pollers(loop.pollers)
+        else:
+            self._last_resort(now)
+
+    def _look_after(self, stuck: list[Slot]) -> None:
+        """Connections whose thread is in the application: who left, who asks, who aborts?"""
+        waiter = poll()
+        watched: dict[int, Connection] = {}
+        for slot in stuck:
+            exchange = slot.exchange
+            if exchange is None or exchange.gone or not exchange.ended:
+                continue  # with a body under way the thread itself reads, and learns it
+            connection = exchange.connection
+            if connection.closed:
+                continue
+            watched[connection.fd] = connection
+            waiter.register(connection.fd, 0 if connection.eof else POLLIN)
+        for fd, flags in waiter.poll(0) if watched else []:
+            connection = watched[fd]
+            if flags & (POLLHUP | POLLERR):
+                with connection.lock:
+                    connection.lost()
+            elif flags & POLLIN:
+                self._loop.submit(connection.receive())
+
+    def _last_resort(self, now: float) -> None:
+        """All threads are stuck: read for them, so that nothing but the application waits."""
+        loop = self._loop
+        if not self._all_stuck_since:
+            self._all_stuck_since = now
+        may_accept = now - self._all_stuck_since > ACCEPT_STUCK_S
+        for _ in range(_LAST_RESORT):
+            fd = loop.poller.poll(0.0)
+            if fd < 0:
+                return
+            connection = loop.connections.get(fd)
+            if connection is not None:
+                loop.handle(connection, None)
+                continue
+            if loop.woken(fd):
+                continue
+            listener = loop.listeners.get(fd)
+            if listener is None or not may_accept:
+                return
+            fresh = loop.accept(listener)
+            if fresh is not None:
+                loop.handle(fresh, None)
+
+    def _sweep(self, now: float) -> None:
+        """Close what did not become a request, or did not end, in time."""
+        loop = self._loop
+        for connection in list(loop.connections.values()):
+            if connection.deadline and now > connection.deadline and not connection.exchanges:
+                loop.expire(connection)
+
+    def _resume(self, now: float) -> None:
+        loop = self._loop
+        for fd, when in list(loop.paused.items()):
+            if now >= when:
+                del loop.paused[fd]
+                if fd in loop.listeners:
+                    loop.poller.listen(fd)

@@ -1,0 +1,145 @@
+"""A worker process: boot, serve until told to stop, drain."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from gatebridge.serve.watch_thread import Watch
+from gatebridge.serve.worker_log import INFO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.loop import Loop
+    from gatebridge.serve.worker_log import WorkerLog
+
+_FRESH_S = 0.2  # a connection just accepted may still be about to send its request
+_LOOK_S = 0.01  # between two looks at what is left, while draining
+_QUIET_LOOKS = 3  # in a row with nothing left, before it is believed
+
+GRACEFUL = (signal.SIGTERM, signal.SIGQUIT)  # a second one is quick
+QUICK = (signal.SIGINT,)
+REOPEN = (signal.SIGUSR1,)
+IGNORED = (signal.SIGHUP, signal.SIGPIPE)  # HUP is for the daemon's supervisor
+
+
+class Worker:
+    """Owns the process's signals; everything else happens in the loop's threads.
+
+    graceful_s  seconds for requests under way after TERM
+    reopen      called for USR1
+    """
+
+    __slots__ = ("_graceful_s", "_listeners", "_log", "_loop", "_reopen", "_signals", "_wake")
+
+    def __init__(
+        self,
+        loop: Loop,
+        listeners: list[Listener],
+        log: WorkerLog,
+        graceful_s: float,
+        reopen: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._listeners = listeners
+        self._log = log
+        self._graceful_s = graceful_s
+        self._reopen = reopen
+        self._signals: list[int] = []
+        self._wake, write = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(write, False)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+
+    def run(self) -> int:
+        """Serve until a signal ends it. Returns the exit status."""
+        for number in (*GRACEFUL, *QUICK, *REOPEN):
+            signal.signal(number, self._note)
+        for number in IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        self._loop.start()
+        watch = threading.Thread(target=Watch(self._loop).run, name="gatebridge-watch", daemon=True)
+        watch.start()
+        for listener in self._listeners:
+            self._log.listening(listener.text, listener.bind.protocol)
+        try:
+            if self._wait(-1.0) in GRACEFUL:
+                self._log.line(INFO, "stopping: requests under way are finished first")
+                self._drain(monotonic() + self._graceful_s)
+        finally:
+            for listener in self._listeners:
+                listener.close()
+            self._loop.stop()
+        self._log.line(INFO, "stopped")
+        return 0
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._signals.append(number)
+
+    def _wait(self, timeout_s: float) -> int:
+        """The next signal that stops us, 0 when there was none in time."""
+        deadline = monotonic() + timeout_s
+        while True:
+            while self._signals:
+                number = self._signals.pop(0)
+                if number in REOPEN:
+                    self._reopen()
+                else:
+                    return number
+            left = deadline - monotonic() if timeout_s >= 0 else None
+            if left is not None and left <= 0:
+                return 0
+            select.select([self._wake], [], [], left)
+            try:
+                os.read(self._wake, 512)
+            except BlockingIOError:  # woken by the timeout
+                pass
+
+    def _drain(self, deadline: float) -> None:
+        """Finish what was begun or is queued; a second signal or the deadline ends it."""
+        loop = self._loop
+        loop.draining = True
+        for listener in self._listeners:
+            self._take_queue(listener)
+            loop.poller.remove(listener.fd)
+            listener.close()
+        quiet = 0
+        started = monotonic()
+        while monotonic() < deadline:
+            left = self._close_idle(monotonic() - started > _FRESH_S)
+            quiet = 0 if left or loop.in_flight else quiet + 1
+            if quiet >= _QUIET_LOOKS or self._wait(_LOOK_S):
+                return
+        self._log.line(INFO, f"{loop.in_flight} requests did not end in time")
+
+    def _take_queue(self, listener: Listener) -> None:
+        """Accept what the kernel has queued: those clients were told that we are there."""
+        while True:
+            connection = self._loop.accept(listener)
+            if connection is None:
+                return
+            self._loop.handle(connection, None)
+
+    def _close_idle(self, fresh_too: bool) -> int:
+        """Close connections between requests; how many are not."""
+        left = 0
+        for connection in list(self._loop.connections.values()):
+            if connection.exchanges or connection.wire.busy:
+                left += 1
+                continue
+            if connection.deadline and not fresh_too:
+                left += 1
+                continue
+            if connection.readable():  # a request that a poller is about to read
+                left += 1
+                continue
+            self._loop.drop(connection)
+        return left
+
