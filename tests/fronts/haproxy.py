@@ -55,6 +55,7 @@ SITES = (
             backend=("http-reuse always",),
         ),
         "/app",
+        "mpxs",
     ),
 )
 
@@ -64,6 +65,7 @@ def start(grounds: Sequence[tuple[Site, Ground]]) -> Server:
     text = """
 global
  maxconn 200
+ nbthread 1
  tune.bufsize 32768
 defaults
  mode http

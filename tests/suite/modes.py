@@ -59,6 +59,7 @@ def write_entry(folder: Path) -> None:
         f"apps.registry.ledger_path = {str(folder / 'ledger')!r}\n"
         "application = apps.application\n"
         "authorizer = apps.authorizer\n"
+        "differential = apps.differential\n"
     )
     (folder / "suite_app.py").write_text(text)
     ledger = folder / "ledger"

@@ -263,6 +263,7 @@ CUTS = (
         Req(),
         Want(200, cut=True, ledger=("closed",), log=("the-reason-no-client-may-see",)),
     ),
+    Row("raise-early", "raise_early", Req(), Want(200, cut=True)),
     Row(
         "raise-halfway-no-length",
         "raise_halfway_no_length",

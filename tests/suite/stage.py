@@ -29,8 +29,15 @@ from tests.suite.modes import (
 from tests.suite.wires import Req, Resp, Seen
 
 FRONTS = ("nginx", "apache", "lighttpd", "caddy", "haproxy")
-OPTIONS = {"auto": (), "root": ("--mount", "/"), "app": ("--mount", "/app"), "authorizer": ()}
-THREADS = ("--threads", "8")
+OPTIONS = {
+    "auto": ("--threads", "8"),
+    "root": ("--threads", "8", "--mount", "/"),
+    "app": ("--threads", "8", "--mount", "/app"),
+    "authorizer": ("--threads", "2"),
+    "peer": ("--threads", "4"),
+    "mpxs": ("--threads", "16"),
+}
+ENTRIES = {"authorizer": "suite_app:authorizer", "peer": "suite_app:differential"}
 
 
 class FrontMode(Mode):
@@ -83,10 +90,8 @@ class Stage:
                     f"{protocol}+unix:{self.path(name, protocol)}",
                     f"{protocol}://127.0.0.1:0",
                 ]
-            entry = "suite_app:authorizer" if name == "authorizer" else ENTRY
-            self.daemons[name] = Daemon(
-                self.folder, name, binds, *OPTIONS[name], *THREADS, entry=entry
-            )
+            entry = ENTRIES.get(name, ENTRY)
+            self.daemons[name] = Daemon(self.folder, name, binds, *OPTIONS[name], entry=entry)
         daemon = self.daemons[name]
         if daemon.process.poll() is not None:
             raise AssertionError(f"the daemon {name!r} has ended:\n{daemon.log()[-3000:]}")

@@ -17,4 +17,9 @@ def application(environ: Environ, start_response: Start) -> Iterable[bytes]:
     return APPS[environ.get("HTTP_SUITE_APP", "hello")](environ, start_response)
 
 
+def differential(environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """The same, but a request that names none gets everything told back, body included."""
+    return APPS[environ.get("HTTP_SUITE_APP", "everything")](environ, start_response)
+
+
 __all__ = ["APPS", "LEGAL", "application", "authorizer", "registry"]

@@ -1,5 +1,6 @@
 """Plain answers: heads that must arrive as they are, and the authorizer role."""
 
+import threading
 from collections.abc import Iterable
 
 from tests.suite.apps.registry import (
@@ -135,3 +136,31 @@ def authorizer(environ: Environ, start_response: Start) -> Iterable[bytes]:
         start_response("200 OK", [TEXT, ("Variable-SUITE_USER", "ada"), ("Content-Length", "0")])
         return []
     return text(start_response, b"not let in\n", "403 Forbidden")
+
+
+_inside = threading.Condition()
+_count = {"inside": 0, "most": 0}
+
+
+@legal
+def rendezvous(environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """Answers only when as many requests are inside as Suite-Arg says; counts connections.
+
+    Suite-Gate is the Unix socket whose accepted connections /proc/net/unix is asked for.
+    """
+    wanted = int(environ["HTTP_SUITE_ARG"])
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    with _inside:
+        _count["inside"] += 1
+        _count["most"] = max(_count["most"], _count["inside"])
+        _inside.notify_all()
+        together = _inside.wait_for(lambda: _count["most"] >= wanted, 10)
+        _count["inside"] -= 1
+    with open("/proc/net/unix") as table:
+        lines = [line.split() for line in table]
+    path = environ["HTTP_SUITE_GATE"]
+    connections = sum(line[-1] == path and line[5] == "03" for line in lines)  # 03: connected
+    return as_json(
+        start_response,
+        {"together": together, "connections": connections, "body": body.decode("latin-1")},
+    )
