@@ -3,6 +3,7 @@
 The caller gives an ``Out``; everything about sockets, records and logs is behind it.
 """
 
+from io import BufferedRandom, BufferedReader, FileIO
 from os import urandom
 
 from gatebridge.engine.pages import failure_page, refusal_page
@@ -73,6 +74,14 @@ class FileWrapper:
         if not data:
             raise StopIteration
         return data
+
+
+def _plain_file(filelike: "Any") -> "FileIO | BufferedReader | BufferedRandom | None":
+    """The open file itself. What only delegates fileno(), as gzip does, holds other bytes."""
+    file = getattr(filelike, "file", filelike)  # tempfile's wrapper
+    if isinstance(file, (BufferedReader, BufferedRandom)):
+        return file if isinstance(file.raw, FileIO) else None
+    return file if isinstance(file, FileIO) else None
 
 
 class Call:
@@ -182,14 +191,17 @@ class Call:
 
     def _deliver_file(self, head: Head, wrapper: FileWrapper) -> bool:
         """Send an open file from where it stands. False: it is none, so iterate over it."""
-        try:
-            fd = wrapper.filelike.fileno()
-            offset = wrapper.filelike.tell()
-            size = wrapper.filelike.seek(0, 2)
-            wrapper.filelike.seek(offset)
-        except (AttributeError, OSError, ValueError):  # BytesIO, a pipe, a wrapper of its own
+        file = _plain_file(wrapper.filelike)
+        if file is None or self._bodiless:
             return False
-        if self._bodiless or type(fd) is not int or size < offset:
+        try:
+            fd = file.fileno()
+            offset = file.tell()
+            size = file.seek(0, 2)
+            file.seek(offset)
+        except (OSError, ValueError):  # a pipe, or closed
+            return False
+        if size < offset:
             return False
         count = size - offset
         if head.length < 0:
