@@ -28,20 +28,34 @@ def _holds_whole(case: Case) -> bool:
     """PATH_INFO is absent and this server then puts the whole path into SCRIPT_NAME."""
     if not case.absent or not case.front.whole or not case.script + case.info:
         return False
-    if case.front.name == "nginx":
-        return "SCGI" not in case.env  # scgi_params has no SCRIPT_NAME: the operator wrote it
+    if case.front.plain:
+        return not _written_by_hand(case)
     if case.front.name == "apache":
         return _proxied_url(case.env.get("SCRIPT_FILENAME", ""))
     return True
 
 
+def _written_by_hand(case: Case) -> bool:
+    """Did the operator of an nginx name the mount? scgi_params has no SCRIPT_NAME of its own,
+    and where a configuration overrides that of fastcgi_params nginx sends both.
+    """
+    if "SCGI" in case.env:
+        return True
+    if not case.request.repeated:
+        return False
+    return sum(1 for pair in case.request.pairs.all() if pair[0] == "SCRIPT_NAME") > 1
+
+
 def _proxied_url(filename: str) -> bool:
-    """Did Apache's ProxyPass make this SCRIPT_FILENAME? SetHandler puts a file's name there."""
-    for scheme in ("proxy:fcgi://", "proxy:scgi://", "proxy:balancer://"):
-        if filename.startswith(scheme):
-            path = filename[len(scheme) :].partition("/")[2]
-            return not path.startswith("/")
-    return False
+    """Did Apache's ProxyPass make this SCRIPT_FILENAME? SetHandler puts a file's name there,
+    behind the "/" that commonly ends the handler's URL.
+    """
+    if not filename.startswith("proxy:"):
+        return False
+    scheme, mark, rest = filename[6:].rpartition("|")[2].partition("://")
+    if not mark or scheme not in ("fcgi", "scgi", "balancer"):
+        return False
+    return not rest.partition("/")[2].startswith("/")
 
 
 def is_asterisk(case: Case) -> bool:

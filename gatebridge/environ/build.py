@@ -17,6 +17,7 @@ from gatebridge.wire.scan import decimal, is_token
 
 MAX_LENGTH = (1 << 63) - 1
 _REMEMBERED = 64  # SERVER_SOFTWARE strings; one server has one
+_LONGEST = 256  # characters of one that is remembered
 
 _METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
 _SECURE = frozenset(("on", "1", "yes", "true"))
@@ -80,11 +81,21 @@ class Builder:
                   SERVER_SOFTWARE
     trusted       peers whose forwarded headers are believed, see trust.Trust
     forwarded     which of these headers they write
+    saw_proxy     a Proxy header was dropped; the caller may log it, once, and lower the flag
     checked_user  the server checks Basic credentials before it sends REMOTE_USER
     raises        ConfigError("front.unknown"), ConfigError("mount.malformed"), Trust's
     """
 
-    __slots__ = ("_checked_user", "_flags", "_front", "_mount", "_seen", "_trust")
+    __slots__ = (
+        "_below",
+        "_checked_user",
+        "_flags",
+        "_front",
+        "_mount",
+        "_seen",
+        "_trust",
+        "saw_proxy",
+    )
 
     def __init__(
         self,
@@ -100,11 +111,13 @@ class Builder:
         if front != "auto" and front not in BY_NAME:
             raise ConfigError("front.unknown", f"{front!r}: auto, {', '.join(BY_NAME)}")
         self._mount = _mount(mount)
+        self._below = (self._mount or "") + "/"
         self._front = BY_NAME.get(front)  # None: auto
         self._seen: dict[str, Front] = {}
         self._trust = Trust(trusted, forwarded) if trusted else None
         self._flags = (multithread, multiprocess, run_once)
         self._checked_user = checked_user
+        self.saw_proxy = False
 
     def build(self, request: Request) -> tuple[dict[str, object], int]:
         """Turn request.vars into the environ, but for the streams and the file wrapper.
@@ -119,6 +132,9 @@ class Builder:
             variables.join_repeated(env, request)
         odd = not _PLAIN.issuperset(env)
         if odd:
+            if "HTTP_PROXY" in env:
+                self.saw_proxy = True
+                del env["HTTP_PROXY"]
             _odd_names(env)
         software = env.get("SERVER_SOFTWARE", "")
         front = self._seen.get(software) or self._recognise(software)
@@ -130,7 +146,7 @@ class Builder:
             del env["CONTENT_TYPE"]
         length = _length(env, request, odd)
         name = env.get("SERVER_NAME", "")
-        if not name or ":" in name or "SERVER_PROTOCOL" not in env or env.get("HTTP_HOST") == "":
+        if not name or ":" in name or not env.get("SERVER_PROTOCOL") or not env.get("HTTP_HOST"):
             _name_server(env)
         if env.get("REMOTE_USER") and front.unchecked and not self._checked_user:
             if variables.unchecked_user(env, front):
@@ -145,7 +161,8 @@ class Builder:
         if len(self._seen) >= _REMEMBERED:
             self._seen.clear()
         front = recognise(software) if self._front is None else self._front
-        self._seen[software] = front
+        if len(software) <= _LONGEST:
+            self._seen[software] = front
         return front
 
     def _set_path(self, env: dict[str, str], request: Request, front: Front) -> None:
@@ -161,7 +178,7 @@ class Builder:
         if url == (script + info if info else script) and url[:1] == "/":
             mount = self._mount
             if mount is not None:
-                if under(url, mount):
+                if url.startswith(self._below):
                     env["SCRIPT_NAME"] = mount
                     env["PATH_INFO"] = url[len(mount) :]
                     return
@@ -169,7 +186,7 @@ class Builder:
                 if script[-1:] != "/" and info[0] == "/":
                     env["SCRIPT_NAME"] = script
                     return
-            elif info is None and front.name == "nginx" and "SCGI" not in env:
+            elif info is None and front.plain and not request.repeated and "SCGI" not in env:
                 env["SCRIPT_NAME"] = ""
                 env["PATH_INFO"] = url
                 return
@@ -262,8 +279,6 @@ def _odd_names(env: dict[str, str]) -> None:
     """Names that some row is about."""
     if variables.has_dotted(env):
         variables.drop_dotted(env)
-    if "HTTP_PROXY" in env:
-        del env["HTTP_PROXY"]
     if "HTTP_CONTENT_LENGTH" in env:
         del env["HTTP_CONTENT_LENGTH"]
     if "HTTP_CONTENT_TYPE" in env:

@@ -12,13 +12,14 @@ class Front:
     """One kind of web server. Every flag is a habit seen in the captures of tests/corpus.
 
     whole        an absent PATH_INFO means that SCRIPT_NAME holds the whole path
+    plain        nginx, where that may be taken at once if SCRIPT_NAME came once
     cleans       its paths have slashes merged and dot segments removed
     keeps_slash  may leave %2F, and nothing else, encoded in its path
     underscores  X_Name arrives like X-Name, so that a client can pose as the other
     unchecked    sends REMOTE_USER from Basic credentials that nobody checked
     """
 
-    __slots__ = ("cleans", "keeps_slash", "name", "unchecked", "underscores", "whole")
+    __slots__ = ("cleans", "keeps_slash", "name", "plain", "unchecked", "underscores", "whole")
 
     def __init__(
         self,
@@ -31,6 +32,7 @@ class Front:
     ) -> None:
         self.name = name
         self.whole = whole
+        self.plain = name == "nginx"
         self.cleans = cleans
         self.keeps_slash = keeps_slash
         self.underscores = underscores
@@ -40,7 +42,7 @@ class Front:
         return f"Front({self.name!r})"
 
 
-UNKNOWN = Front("unknown", unchecked=False)
+UNKNOWN = Front("unknown")
 FRONTS = (
     Front("nginx", whole=True, cleans=True, underscores=False, unchecked=True),
     Front("apache", whole=True, cleans=True, keeps_slash=True, underscores=False),
