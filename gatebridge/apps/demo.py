@@ -1,6 +1,7 @@
 """The demo application, ``gatebridge.apps.demo:app``: how a request came here, made visible.
 
 /        the page (any other path shows it too, so that paths can be tried out)
+/chain   the way of the request on one line
 /upload  answers a file of a form with its name, size and SHA-256
 /hello   13 bytes
 /stream  ten lines, a little apart
@@ -40,6 +41,11 @@ def page(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 
 def hello(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     return _send(start_response, "200 OK", _TEXT, "Hello, world!")
+
+
+def chain(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    text = demo_page.printable(demo_page.chain_text(environ))
+    return _send(start_response, "200 OK", _TEXT, text + "\n")
 
 
 def stream(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -109,6 +115,7 @@ def _send(
 
 
 _ROUTES = {
+    "/chain": chain,
     "/hello": hello,
     "/stream": stream,
     "/error": error,

@@ -130,6 +130,14 @@ def chain(environ: dict[str, Any]) -> str:
     return f'<ol class="chain" aria-label="The way of the request">{boxes}</ol>'
 
 
+def chain_text(environ: dict[str, Any]) -> str:
+    """The same on one line."""
+    return " -> ".join(
+        f"{name} ({', '.join(detail for detail in details if detail)})"
+        for _, name, *details in steps(environ)
+    )
+
+
 def steps(environ: dict[str, Any]) -> list[tuple[str, ...]]:
     """(what it is, its name, details...) for every program on the way."""
 

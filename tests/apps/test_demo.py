@@ -88,6 +88,13 @@ def test_page_explains_what_it_knows_and_shows_the_rest():
         assert text in found.texts
 
 
+def test_chain_on_one_line():
+    line = get("/chain", {"User-Agent": "curl/8.5.0"}, **FASTCGI).text
+    assert line.startswith("curl 8.5.0 (")
+    assert " -> nginx 1.22.1 (HTTP/1.1 at localhost:8080) -> FastCGI (unix:/run" in line
+    assert line.endswith("-> gatebridge.apps.demo:app (mounted at /)\n")
+
+
 def test_page_needs_nothing_from_elsewhere():
     answer = get("/")
     found = Page(answer.text)

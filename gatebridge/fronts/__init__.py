@@ -1,0 +1,1 @@
+"""Configurations for the servers in front: settings in, text out, pure functions."""
