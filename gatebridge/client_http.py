@@ -7,14 +7,13 @@ from http.client import (
     HTTPException,
     HTTPResponse,
     IncompleteRead,
-    InvalidURL,
     RemoteDisconnected,
 )
 
 from gatebridge.bind import Bind
 from gatebridge.connect import connect
 from gatebridge.errors import PeerError, UseError
-from gatebridge.meta import Ask, Target
+from gatebridge.meta import Ask, Target, checked
 from gatebridge.wire.events import Body, End, Event, Head
 
 _CHUNK = 65_536
@@ -24,11 +23,13 @@ def exchange_http(place: Bind, ask: Ask, timeout_s: float) -> Iterator[Event]:
     """As client.exchange()."""
     if ask.params:
         raise UseError("params.http", "HTTP carries no variables, only headers")
+    names = checked(ask.method, ask.headers)
+    target = Target(ask.url)
     connection = HTTPConnection("localhost", timeout=timeout_s)
     try:
         connection.sock = connect(place, timeout_s)
         connection.sock.settimeout(timeout_s)
-        _send(connection, ask)
+        _send(connection, ask, target, names)
         response = connection.getresponse()
         status = f"{response.status} {response.reason}".rstrip(" ")
         yield Head(1, status, [(name, value) for name, value in response.getheaders()])
@@ -48,23 +49,18 @@ def exchange_http(place: Bind, ask: Ask, timeout_s: float) -> Iterator[Event]:
         connection.close()
 
 
-def _send(connection: HTTPConnection, ask: Ask) -> None:
-    target = Target(ask.url)
-    names = {name.lower() for name, _ in ask.headers}
-    try:
-        connection.putrequest(ask.method, target.raw, skip_host=True, skip_accept_encoding=True)
-        if "host" not in names:
-            literal = f"[{target.host}]" if ":" in target.host else target.host
-            host = f"{literal}:{target.port}" if target.port else literal
-            connection.putheader("Host", host or "localhost")
-        for name, value in ask.headers:
-            connection.putheader(name, value)
-        if ask.length >= 0 and "content-length" not in names:
-            connection.putheader("Content-Length", str(ask.length))
-        if "connection" not in names:
-            connection.putheader("Connection", "close")
-    except (InvalidURL, ValueError) as error:
-        raise UseError("request.malformed", str(error)) from error
+def _send(connection: HTTPConnection, ask: Ask, target: Target, names: dict[str, str]) -> None:
+    connection.putrequest(ask.method, target.raw, skip_host=True, skip_accept_encoding=True)
+    if "host" not in names:
+        literal = f"[{target.host}]" if ":" in target.host else target.host
+        host = f"{literal}:{target.port}" if target.port else literal
+        connection.putheader("Host", host or "localhost")
+    for name, value in ask.headers:
+        connection.putheader(name, value)
+    if ask.length >= 0 and "content-length" not in names:
+        connection.putheader("Content-Length", str(ask.length))
+    if "connection" not in names:
+        connection.putheader("Connection", "close")
     try:
         connection.endheaders()
         for piece in ask.pieces():

@@ -80,27 +80,31 @@ class Target:
     __slots__ = ("host", "path", "port", "query", "raw", "scheme")
 
     def __init__(self, url: str) -> None:
+        text = quote(url, safe=_URL).partition("#")[0]
+        self.scheme = "http"
+        self.host = ""
+        self.port = 0
+        if text.startswith(("http://", "https://")):
+            text = self._authority(text)
+        elif text[:1] not in ("/", "*", "?", ""):
+            raise UseError("url.malformed", f"{url!r} is neither a /path nor an http URL")
+        path, _, self.query = text.partition("?")
+        path = path or "/"
+        self.path = unquote_to_bytes(path).decode("latin-1")
+        self.raw = f"{path}?{self.query}" if self.query else path
+
+    def _authority(self, text: str) -> str:
+        """Take scheme and host off; what remains."""
         try:
-            parts = urlsplit(quote(url, safe=_URL))
-            port = parts.port
+            parts = urlsplit(text)
+            self.port = parts.port or 0
         except ValueError as error:
-            raise UseError("url.malformed", f"{url!r}: {error}") from error
-        if parts.scheme not in ("", "http", "https") or (parts.scheme and not parts.hostname):
-            raise UseError("url.malformed", f"{url!r} is neither a path nor an http URL")
-        if not parts.scheme and url[:1] not in ("/", "*", "?", ""):
-            raise UseError("url.malformed", f"{url!r}: a path starts with a slash")
-        self.scheme = parts.scheme or "http"
-        self.host = parts.hostname or ""
-        self.port = port or 0
-        path = parts.path if parts.netloc else _bare_path(url)
-        self.path = unquote_to_bytes(path or "/").decode("latin-1")
-        self.query = parts.query
-        self.raw = (path or "/") + ("?" + parts.query if parts.query else "")
-
-
-def _bare_path(url: str) -> str:
-    """The path of a URL without host: urlsplit() would take //x for a host named x."""
-    return quote(url, safe=_URL).partition("#")[0].partition("?")[0]
+            raise UseError("url.malformed", f"{text!r}: {error}") from error
+        if not parts.hostname:
+            raise UseError("url.malformed", f"{text!r} names no host")
+        self.scheme = parts.scheme
+        self.host = parts.hostname
+        return text[len(parts.scheme) + 3 + len(parts.netloc) :]
 
 
 def variables(
@@ -118,10 +122,8 @@ def variables(
     params   sent as they are, in place of ours of the same name
     raises   UseError("url.…"), UseError("method.malformed"), UseError("header.malformed")
     """
-    if not is_token(method):
-        raise UseError("method.malformed", repr(method))
+    fields = checked(method, headers)
     target = Target(url)
-    fields = join_headers(headers)
     own = _of_request(method, target, fields, length) + _of_server(target, fields)
     if role == FILTER:
         own += (("FCGI_DATA_LAST_MOD", "0"), ("FCGI_DATA_LENGTH", "0"))
@@ -135,17 +137,23 @@ def variables(
     return kept + params
 
 
-def join_headers(headers: Pairs) -> dict[str, str]:
-    """Lower-case name -> value; of repeated ones all values, as section 4.1.18 asks."""
+def checked(method: str, headers: Pairs) -> dict[str, str]:
+    """Lower-case name -> value; of repeated headers all values, as section 4.1.18 asks."""
+    if not is_token(method):
+        raise UseError("method.malformed", repr(method))
     fields: dict[str, str] = {}
     for name, value in headers:
-        if not is_token(name) or has_controls(value):
-            raise UseError("header.malformed", f"{name}: {value}")
+        if not is_token(name) or has_controls(value) or not is_latin1(value):
+            raise UseError("header.malformed", f"{name!r}: {value!r}")
         key = name.lower()
         if key in fields:
             value = fields[key] + ("; " if key == "cookie" else ", ") + value
         fields[key] = value
     return fields
+
+
+def is_latin1(text: str) -> bool:
+    return not text or max(text) <= "\xff"
 
 
 def stated_length(vars: Pairs, length: int) -> int:
