@@ -9,7 +9,10 @@ import sys
 import urllib.request
 
 import pytest
+from click.testing import CliRunner
 
+from gatebridge.cli import demo as demo_command
+from gatebridge.errors import ConfigError
 from tests.fronts.servers import answers, free_port, program
 
 FRONTS = ["none", "nginx"]
@@ -104,15 +107,10 @@ def test_child_that_ends_by_itself_ends_the_demo(place):
 
 
 def test_without_nginx_it_says_how_to_go_on(place, monkeypatch):
-    from click.testing import CliRunner
-
-    from gatebridge.cli import demo
-    from gatebridge.errors import ConfigError
-
     monkeypatch.setenv("PATH", str(place[0]))
-    monkeypatch.setattr(demo, "_SYSTEM", str(place[0]))
-    assert demo.find_nginx("auto") == ""
-    assert demo.find_nginx("none") == ""
-    outcome = CliRunner().invoke(demo.command, ["--front", "nginx"])
+    monkeypatch.setattr(demo_command, "_SYSTEM", str(place[0]))
+    assert demo_command.find_nginx("auto") == ""
+    assert demo_command.find_nginx("none") == ""
+    outcome = CliRunner().invoke(demo_command.command, ["--front", "nginx"])
     assert isinstance(outcome.exception, ConfigError)
     assert outcome.exception.code == "demo.no_nginx"
