@@ -4,7 +4,6 @@ The caller gives an ``Out``; everything about sockets, records and logs is behin
 """
 
 from io import BufferedRandom, BufferedReader, FileIO
-from os import urandom
 
 from gatebridge.engine.pages import failure_page, refusal_page
 from gatebridge.errors import AppError, PeerError
@@ -239,6 +238,8 @@ class Call:
             self._sent = self._whole = True
             out.answer(*refusal_page(error, self._is_head))
             return
+        from os import urandom  # here: the cold path is without os until something fails
+
         incident = urandom(4).hex()
         out.failed(incident, error)
         if self._whole:

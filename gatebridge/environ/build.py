@@ -6,14 +6,15 @@ the rest. Builder.explain goes through every row; a test holds the two equal.
 """
 
 from gatebridge.environ import variables
-from gatebridge.environ.case import Case, Front
+from gatebridge.environ.case import BY_NAME, Case, Front, recognise
 from gatebridge.environ.paths import decode, same, under
-from gatebridge.environ.profile import BY_NAME, locate, recognise
-from gatebridge.environ.quirks import NAME, ROWS
-from gatebridge.environ.trust import Trust
 from gatebridge.errors import ConfigError, PeerError
-from gatebridge.wire.events import AUTHORIZER, FILTER, RESPONDER, UNKNOWN_LENGTH, Request
+from gatebridge.wire.request import AUTHORIZER, FILTER, RESPONDER, UNKNOWN_LENGTH, Request
 from gatebridge.wire.scan import decimal, is_token
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gatebridge.environ.trust import Trust
 
 MAX_LENGTH = (1 << 63) - 1
 _REMEMBERED = 64  # SERVER_SOFTWARE strings; one server has one
@@ -114,7 +115,11 @@ class Builder:
         self._below = (self._mount or "") + "/"
         self._front = BY_NAME.get(front)  # None: auto
         self._seen: dict[str, Front] = {}
-        self._trust = Trust(trusted, forwarded) if trusted else None
+        self._trust: Trust | None = None
+        if trusted:
+            from gatebridge.environ.trust import Trust
+
+            self._trust = Trust(trusted, forwarded)
         self._flags = (multithread, multiprocess, run_once)
         self._checked_user = checked_user
         self.saw_proxy = False
@@ -196,6 +201,8 @@ class Builder:
         env["PATH_INFO"] = case.info
 
     def _locate(self, case: Case) -> None:
+        from gatebridge.environ.profile import locate  # most CGI requests never come here
+
         case.read_path()
         script, info = case.script, case.info
         locate(case)
@@ -235,6 +242,9 @@ class Builder:
 
     def explain(self, request: Request) -> tuple[dict[str, object], int, list[Change]]:
         """As build, slowly, and what each row, the mount, a peer's word or a default changed."""
+        from gatebridge.environ.profile import locate
+        from gatebridge.environ.quirks import NAME, ROWS
+
         env: dict[str, str] = request.vars  # type: ignore[assignment]  # as in build
         front = self._recognise(env.get("SERVER_SOFTWARE", ""))
         changes: list[Change] = []

@@ -5,7 +5,7 @@ request whose shape it cannot settle by itself.
 """
 
 from gatebridge.environ.paths import decode, normal, path_of, same
-from gatebridge.wire.events import Request
+from gatebridge.wire.request import Request
 
 
 class Front:
@@ -53,6 +53,29 @@ FRONTS = (
     Front("iis"),
     UNKNOWN,
 )
+
+
+_SIGNS = (
+    ("nginx", "nginx"),
+    ("openresty", "nginx"),
+    ("tengine", "nginx"),
+    ("apache", "apache"),
+    ("lighttpd", "lighttpd"),
+    ("caddy", "caddy"),
+    ("haproxy", "haproxy"),
+    ("h2o", "h2o"),
+    ("microsoft-iis", "iis"),
+)
+BY_NAME = {front.name: front for front in FRONTS}
+
+
+def recognise(software: str) -> Front:
+    """The server behind a SERVER_SOFTWARE, which only the server itself can write."""
+    lower = software.lower()
+    for sign, name in _SIGNS:
+        if lower.startswith(sign):
+            return BY_NAME[name]
+    return UNKNOWN
 
 
 class Case:

@@ -1,6 +1,6 @@
-"""Which server is in front, and the rows about paths that its requests go through. Cold set."""
+"""The rows about paths that a request goes through. Cold set, but imported when needed."""
 
-from gatebridge.environ.case import FRONTS, UNKNOWN, Case, Front
+from gatebridge.environ.case import Case
 from gatebridge.environ.quirks import OTHER, ROWS, SAME, Row
 
 _SAME = tuple(row for row in ROWS if row.kind == SAME)
@@ -14,26 +14,3 @@ def locate(case: Case) -> Row | None:
             row.fix(case)
             return row
     return None
-
-
-_SIGNS = (
-    ("nginx", "nginx"),
-    ("openresty", "nginx"),
-    ("tengine", "nginx"),
-    ("apache", "apache"),
-    ("lighttpd", "lighttpd"),
-    ("caddy", "caddy"),
-    ("haproxy", "haproxy"),
-    ("h2o", "h2o"),
-    ("microsoft-iis", "iis"),
-)
-BY_NAME = {front.name: front for front in FRONTS}
-
-
-def recognise(software: str) -> Front:
-    """The server behind a SERVER_SOFTWARE, which only the server itself can write."""
-    lower = software.lower()
-    for sign, name in _SIGNS:
-        if lower.startswith(sign):
-            return BY_NAME[name]
-    return UNKNOWN

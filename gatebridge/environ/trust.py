@@ -9,7 +9,7 @@ value of a list counts: that one the peer wrote itself, what stands before it ca
 from gatebridge.environ.case import Front
 from gatebridge.environ.variables import split_host
 from gatebridge.errors import ConfigError
-from gatebridge.wire.events import Request
+from gatebridge.wire.request import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ test that compares the two, goes by the rows of quirks.py.
 """
 
 from gatebridge.environ.case import Case, Front
-from gatebridge.wire.events import AUTHORIZER, Request
+from gatebridge.wire.request import AUTHORIZER, Request
 
 RECOVERED = ("REDIRECT_HTTP_AUTHORIZATION", "REDIRECT_REDIRECT_HTTP_AUTHORIZATION")
 

@@ -1,0 +1,118 @@
+"""The few lines that stand in a cgi-bin and answer with an application.
+
+A one-shot shim is written for one interpreter and one application. It skips ``site`` where no
+.pth file is needed and names the import path itself, because that is a third of Python's start.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from gatebridge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LONGEST_SHEBANG = 125  # bytes; the kernel cuts at 127 (before 5.1) or 255
+_PROBE_S = 60
+
+_TEXT = """\
+{shebang}
+# Answers CGI requests with {target}. Written by `gatebridge shim new`.
+import sys
+
+sys.path[:0] = {path!r}
+from gatebridge.oneshot import main
+from {module} import {root}
+
+main({expression}{mount})
+"""
+
+
+def path_entries(folder: str) -> list[str]:
+    """What a bare interpreter lacks of this one's import path, the application's folder first."""
+    probe = [sys.executable, "-I", "-S", "-c", "import sys; print('\\n'.join(sys.path))"]
+    done = subprocess.run(probe, capture_output=True, text=True, timeout=_PROBE_S, check=True)
+    bare = set(done.stdout.splitlines())
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    wanted = [os.path.abspath(folder), *sys.path, package]
+    found: list[str] = []
+    for entry in wanted:
+        if entry and os.path.isdir(entry) and entry not in bare and entry not in found:
+            found.append(os.path.abspath(entry))
+    return found
+
+
+def imports(flags: str, path: Sequence[str], module: str) -> str:
+    """Import the application as the shim would. Returns what went wrong, "" for nothing."""
+    code = f"import sys; sys.path[:0] = {list(path)!r}; import gatebridge.oneshot, {module}"
+    command = [sys.executable, flags, "-c", code]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=_PROBE_S, check=False, cwd="/"
+    )
+    return done.stderr.strip() if done.returncode else ""
+
+
+def shebang(flags: str) -> str:
+    """The first line, by way of sh where the kernel cannot take the path in it."""
+    line = f"#!{sys.executable} {flags}"
+    if " " not in sys.executable and len(line) <= _LONGEST_SHEBANG:
+        return line
+    interpreter = shlex.quote(sys.executable)
+    return f"#!/bin/sh\n'''exec' {interpreter} {flags} \"$0\"\n' '''"
+
+
+def one_shot(target: str, folder: str, mount: str | None) -> str:
+    """The text of a one-shot shim for "module:name" or "module:factory()".
+
+    folder  where the application's module is imported from
+    raises  ConfigError("app.…") when a bare interpreter cannot import it
+    """
+    module, colon, expression = target.partition(":")
+    expression = expression or "application"
+    root = expression.removesuffix("()").partition(".")[0]
+    parts = [*module.split("."), *expression.removesuffix("()").split(".")]
+    if not all(part.isidentifier() for part in parts):
+        raise ConfigError("app.malformed", f"{target!r}: a shim takes MODULE:NAME")
+    path = path_entries(folder)
+    flags = "-IS"
+    if imports(flags, path, module):
+        flags = "-I"  # something needs site: a .pth file, an editable install
+        failed = imports(flags, path, module)
+        if failed:
+            raise ConfigError("app.import", f"{target} cannot be imported:\n{failed}")
+    return _TEXT.format(
+        shebang=shebang(flags),
+        target=target,
+        path=path,
+        module=module,
+        root=root,
+        expression=expression,
+        mount=f", mount={mount!r}" if mount is not None else "",
+    )
+
+
+def write(path: str, text: str, overwrite: bool) -> None:
+    """Put a shim where it belongs, executable. raises ConfigError("shim.…")"""
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if overwrite else os.O_EXCL)
+    try:
+        fd = os.open(path, flags, 0o755)
+    except FileExistsError as error:
+        raise ConfigError("shim.exists", f"{path} exists; --force writes over it") from error
+    except OSError as error:
+        raise ConfigError("shim.write", f"cannot write {path}: {error}") from error
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    os.chmod(path, mode | 0o111 & ~_umask())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
