@@ -7,7 +7,7 @@ the rest. Builder.explain goes through every row; a test holds the two equal.
 
 from gatebridge.environ import variables
 from gatebridge.environ.case import BY_NAME, Case, Front, recognise
-from gatebridge.environ.paths import decode, same, under
+from gatebridge.environ.paths import decode, normal, same, under
 from gatebridge.errors import ConfigError, PeerError
 from gatebridge.wire.request import AUTHORIZER, FILTER, RESPONDER, UNKNOWN_LENGTH, Request
 from gatebridge.wire.scan import decimal, is_token
@@ -117,9 +117,9 @@ class Builder:
         self._seen: dict[str, Front] = {}
         self._trust: Trust | None = None
         if trusted:
-            from gatebridge.environ.trust import Trust
+            from gatebridge.environ import trust
 
-            self._trust = Trust(trusted, forwarded)
+            self._trust = trust.Trust(trusted, forwarded)
         self._flags = (multithread, multiprocess, run_once)
         self._checked_user = checked_user
         self.saw_proxy = False
@@ -213,11 +213,11 @@ class Builder:
                 case.script, case.info = mount, path[len(mount) :]
             elif mount == script:
                 case.script, case.info = script, info  # the server says so, whatever the URL
-            elif case.url is not None and under(case.url, mount):
-                rest = case.url[len(mount) :] or "/"
-                if same(rest, path):  # the server cut the mount off
-                    case.script = mount
-                    case.info = path if case.url != mount else ""
+            elif case.url is not None:
+                url = normal(case.url)
+                if under(url, mount) and same(url[len(mount) :] or "/", path):
+                    case.script = mount  # the server cut the mount off
+                    case.info = path if url != mount else ""
         if not case.script and not case.info:
             case.info = "/"  # PEP 3333 wants one of them
 

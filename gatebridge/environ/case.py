@@ -143,8 +143,10 @@ class Case:
         if info and info[0] != "/":
             info = "/" + info
         if script and script[-1] == "/":
-            script = script[:-1]
-            info = info or "/"
+            bare = script.rstrip("/")
+            slashes = script[len(bare) :]
+            info = slashes[1:] + info if info else slashes
+            script = bare
         self.script = script
         self.info = info
         self.url = url = path_of(uri) if uri else None
@@ -179,4 +181,4 @@ class Case:
 
     def decoded(self) -> tuple[str, str]:
         """script and info after one more round of decoding."""
-        return decode(self.script), decode(self.info)
+        return decode(self.script).rstrip("/"), decode(self.info)

@@ -23,6 +23,7 @@ NAMES = {
     "prefix": "HTTP_X_FORWARDED_PREFIX",
 }
 _REMEMBERED = 1024  # addresses whose verdict is kept
+_LONGEST = 64  # characters of an address
 _HOST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%[]:")
 
 
@@ -64,6 +65,8 @@ class Trust:
             return True
         verdict = self._verdicts.get(address)
         if verdict is None:
+            if len(address) > _LONGEST:
+                return False
             if len(self._verdicts) >= _REMEMBERED:
                 self._verdicts.clear()
             self._verdicts[address] = verdict = self._look_up(address)
