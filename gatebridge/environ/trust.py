@@ -36,11 +36,11 @@ class Trust:
     raises     ConfigError("trusted.malformed"), ConfigError("forwarded.unknown")
     """
 
-    __slots__ = ("_anyone", "_forwarded", "_networks", "_unix", "_verdicts")
+    __slots__ = ("_anyone", "_forwarded", "_networks", "_sockets", "_verdicts")
 
     def __init__(self, peers: tuple[str, ...], forwarded: tuple[str, ...]) -> None:
         self._anyone = "*" in peers
-        self._unix = self._anyone or "unix" in peers
+        self._sockets = self._anyone or "unix" in peers
         self._verdicts: dict[str, bool] = {}
         self._networks: list[IPv4Network | IPv6Network] = []
         for name in forwarded:
@@ -60,7 +60,7 @@ class Trust:
     def believes(self, address: str) -> bool:
         """Is this REMOTE_ADDR one of the peers? "" and "unix:" are a Unix socket's."""
         if not address or address.startswith("unix:"):
-            return self._unix
+            return self._sockets
         if self._anyone:
             return True
         verdict = self._verdicts.get(address)
