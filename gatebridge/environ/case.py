@@ -51,6 +51,7 @@ FRONTS = (
     Front("haproxy", whole=True, underscores=False, unchecked=True),
     Front("h2o"),
     Front("iis"),
+    Front("gatebridge", underscores=False),  # wire/http.py itself
     UNKNOWN,
 )
 
@@ -65,6 +66,7 @@ _SIGNS = (
     ("haproxy", "haproxy"),
     ("h2o", "h2o"),
     ("microsoft-iis", "iis"),
+    ("gatebridge", "gatebridge"),
 )
 BY_NAME = {front.name: front for front in FRONTS}
 

@@ -12,6 +12,7 @@ SOFTWARE = {
     "haproxy": "HAProxy 2.6.12",
     "h2o": "h2o/2.2.5",
     "iis": "Microsoft-IIS/10.0",
+    "gatebridge": "gatebridge",
     "unknown": "thttpd/2.29",
 }
 

@@ -1,12 +1,20 @@
 """Captured bytes through the protocol classes to a Request and a body, as the daemon would."""
 
+from collections.abc import Callable
+
+from gatebridge.serve.site import Wire
 from gatebridge.wire.events import Body, BodyEnd, Event, Limits, Pairs, Reply, Request
 from gatebridge.wire.fastcgi import FastCGI
 from gatebridge.wire.scgi import Scgi
 from gatebridge.wire.uwsgi import Uwsgi
 from tests.corpus.captures import Capture
 
-WIRES = {"fcgi": FastCGI, "fcgid": FastCGI, "scgi": Scgi, "uwsgi": Uwsgi}
+WIRES: dict[str, Callable[[Limits], Wire]] = {
+    "fcgi": FastCGI,
+    "fcgid": FastCGI,
+    "scgi": Scgi,
+    "uwsgi": Uwsgi,
+}
 
 
 class Replayed:

@@ -150,6 +150,7 @@ def test_T6_only_for_and_proto_unless_more_is_named() -> None:
         ("nginx", "198.51.100.7"),  # drops underscores: both lines are the balancer's
         ("haproxy", "198.51.100.7"),
         ("apache", "198.51.100.7"),
+        ("gatebridge", "198.51.100.7"),
         ("lighttpd", "192.0.2.1"),  # joins what really came twice, so one of them is posed
         ("h2o", "192.0.2.1"),
         ("unknown", "192.0.2.1"),
