@@ -101,7 +101,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "data"), REFUSED, ids=[row[0] for row in REFUSED])
-def test_S008_to_S018_closed_at_once(live: Live, name: str, data: bytes) -> None:
+def test_S008_S009_S010_S011_S012_S013_S014_S015_S016_S018_closed(
+    live: Live, name: str, data: bytes
+) -> None:
     assert live.ask(data) == b""
     assert body_of(live.ask(GET)) == told(b"")
 

@@ -73,7 +73,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "data"), REFUSED, ids=[row[0] for row in REFUSED])
-def test_U006_to_U012_closed_at_once(live: Live, name: str, data: bytes) -> None:
+def test_U006_U007_U008_U010_U011_U012_closed(live: Live, name: str, data: bytes) -> None:
     assert live.ask(data) == b""
     assert body_of(live.ask(GET)) == told(b"")
 

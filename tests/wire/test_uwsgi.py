@@ -111,7 +111,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "data", "code"), BAD, ids=[row[0] for row in BAD])
-def test_U006_to_U012_refused(name: str, data: bytes, code: str) -> None:
+def test_U006_U007_U008_U010_U011_U012_refused(name: str, data: bytes, code: str) -> None:
     events = seen(data)
     assert codes(events) == [code]
     assert [event.id for event in events if isinstance(event, Fault)] == [0]
