@@ -119,6 +119,11 @@ def fix_bare_mount_slash(case: Case) -> None:
     case.info = ""
 
 
+def is_raw_capture(case: Case) -> bool:
+    document = case.document
+    return case.front.plain and document != case.script + case.info and is_document_right(case)
+
+
 def is_document_right(case: Case) -> bool:
     return case.document.startswith("/") and case.names(case.document)
 
@@ -128,15 +133,16 @@ def fix_document_right(case: Case) -> None:
 
 
 def is_still_encoded(case: Case) -> bool:
-    script, info = case.decoded()
-    return "%" in case.script + case.info and (case.names(script + info) or case.names(info))
+    return case.decoded() is not None
 
 
 def fix_still_encoded(case: Case) -> None:
-    script, info = case.decoded()
-    whole = _holds_whole(case)
+    found = case.decoded()
+    if found is None:
+        return
+    script, info = found
     path = script + info if case.names(script + info) else info
-    if whole:
+    if _holds_whole(case):
         _whole(case, path)
     else:
         _split(case, path, script)

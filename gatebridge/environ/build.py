@@ -180,7 +180,8 @@ class Builder:
         info = env.get("PATH_INFO")
         if "%" in url:
             url = decode(url)
-        if url == (script + info if info else script) and url[:1] == "/":
+        raw = front.plain and info and ("//" in url or "/." in url)  # nginx cleans its own
+        if url == (script + info if info else script) and url[:1] == "/" and not raw:
             mount = self._mount
             if mount is not None:
                 if url.startswith(self._below):
@@ -261,7 +262,8 @@ class Builder:
         if not is_token(env.get("REQUEST_METHOD", "")):
             _refuse_method(env, request, env.get("REQUEST_METHOD", ""))
         self._set_path(env, request, front)
-        _note(changes, path_row.name if path_row is not None else "mount", before, env)
+        moved = "default" if self._mount is None else "mount"
+        _note(changes, path_row.name if path_row is not None else moved, before, env)
         before = dict(env)
         length = _length(env, request, True)
         _name_server(env)

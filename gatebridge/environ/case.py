@@ -181,6 +181,13 @@ class Case:
         url = self.url or ""
         return normal(url) if self.front.cleans else url
 
-    def decoded(self) -> tuple[str, str]:
-        """script and info after one more round of decoding."""
-        return decode(self.script).rstrip("/"), decode(self.info)
+    def decoded(self) -> tuple[str, str] | None:
+        """script and info after as many more rounds of decoding as make them name the URL."""
+        script, info = self.script, self.info
+        for _ in range(2):
+            if "%" not in script + info:
+                return None
+            script, info = decode(script).rstrip("/"), decode(info)
+            if self.names(script + info) or self.names(info):
+                return script, info
+        return None

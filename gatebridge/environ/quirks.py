@@ -246,6 +246,17 @@ ROWS = (
         "test_path_rows",
     ),
     Row(
+        "raw-capture",
+        SAME,
+        "nginx",
+        border.is_raw_capture,
+        border.fix_document_right,
+        "A PATH_INFO cut from $request_uri still has the slashes and dot segments that nginx had"
+        " removed when its access rules looked; DOCUMENT_URI has what they saw.",
+        "nginx 1.22 by experiment; C19",
+        "test_path_rows",
+    ),
+    Row(
         "path-missing",
         OTHER,
         "nginx lighttpd",
@@ -314,8 +325,9 @@ ROWS = (
         "nginx",
         border.is_still_encoded,
         border.fix_still_encoded,
-        "A capture taken by set inside an if arrives percent-encoded; WSGI wants the path"
-        " decoded once. What Apache's AllowEncodedSlashes NoDecode keeps as %2F stays.",
+        "A capture taken by set inside an if arrives percent-encoded, one of $request_uri even"
+        " twice; WSGI wants the path decoded once. What Apache's AllowEncodedSlashes NoDecode"
+        " keeps as %2F stays.",
         "nginx 1.22 by experiment; C19",
         "test_C19_decoded_once",
     ),

@@ -124,6 +124,25 @@ PATHS: list[tuple[str, str, dict[str, str], str, str]] = [
         "/a b",
     ),
     (
+        "still-encoded",
+        "nginx",
+        {"REQUEST_URI": "/app/a%20b", "SCRIPT_NAME": "/app", "PATH_INFO": "/a%2520b"},
+        "/app",
+        "/a b",
+    ),
+    (
+        "raw-capture",
+        "nginx",
+        {
+            "REQUEST_URI": "/app//x/../y",
+            "SCRIPT_NAME": "/app",
+            "PATH_INFO": "//x/../y",
+            "DOCUMENT_URI": "/app/y",
+        },
+        "/app",
+        "/y",
+    ),
+    (
         "truncated",
         "nginx",
         {"REQUEST_URI": "/app/a%20b", "SCRIPT_NAME": "/app"},
