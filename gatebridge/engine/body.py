@@ -15,8 +15,25 @@ if TYPE_CHECKING:
             before the end, TimeoutError when it has been silent for too long.
             """
 
+        def fill(self, view: memoryview) -> int:
+            """The same into a buffer: returns when it is full or the stream is at its end."""
 
+
+_LARGE = 16_384  # bytes; a read of so many is received into one buffer
+_LARGEST = 1 << 20  # bytes; of a larger read no buffer is made before its bytes are there
 CHUNK = 65_536  # bytes asked for where the caller wants a line or everything
+
+
+def fill_by_pulling(source: "Source", view: memoryview) -> int:
+    """Source.fill() for a source whose pull() never returns more than it is asked for."""
+    got = 0
+    while got < len(view):
+        piece = source.pull(len(view) - got)
+        if not piece:
+            break
+        view[got : got + len(piece)] = piece
+        got += len(piece)
+    return got
 
 
 class Body:
@@ -30,11 +47,12 @@ class Body:
     section 6.2: the client may have crashed).
     """
 
-    __slots__ = ("_at", "_buffer", "_left", "_source", "short")
+    __slots__ = ("_at", "_buffer", "_left", "_scratch", "_source", "short")
 
     def __init__(self, source: "Source", first: bytes, length: int) -> None:
         self._source: Source | None = source
         self._at = 0
+        self._scratch = bytearray(0)
         self.short = False
         if length >= 0 and len(first) > length:
             first = first[:length]
@@ -78,10 +96,12 @@ class Body:
         data = self._take(size)
         if len(data) == size:
             return data
-        parts = [data] if data else []
         need = size - len(data)
+        if need >= _LARGE and size <= _LARGEST:
+            return self._read_large(need, data)
+        parts = [data] if data else []
         while need > 0:
-            piece = self._next(need)
+            piece = self._read_large(min(need, _LARGEST), b"") if need >= _LARGE else self._next(need)
             if not piece:
                 break
             if len(piece) > need:
@@ -91,6 +111,26 @@ class Body:
             need -= len(piece)
             parts.append(piece)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _read_large(self, size: int, data: bytes) -> bytes:
+        """data, and behind it up to size bytes received straight into their place."""
+        source = self._source
+        if source is None or self._left == 0:
+            return data
+        have = len(data)
+        most = size if self._left < 0 else min(size, self._left)
+        scratch = self._scratch  # kept, because a new buffer would be cleared each time
+        if len(scratch) < have + most:
+            scratch = self._scratch = bytearray(have + most)
+        view = memoryview(scratch)
+        view[:have] = data
+        count = source.fill(view[have : have + most])
+        if self._left >= 0:
+            self._left -= count
+        if count < most:
+            self._source = None
+            self.short = self._left > 0
+        return bytes(view[: have + count])
 
     def _read_all(self) -> bytes:
         parts = [self._take(len(self._buffer))]

@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections import deque
 
+from gatebridge.engine.body import fill_by_pulling
 from gatebridge.errors import PeerError
 
 TYPE_CHECKING = False
@@ -111,6 +112,9 @@ class Spooled:
 
     def pull(self, want: int) -> bytes:
         return self._spill.get(want)
+
+    def fill(self, view: memoryview) -> int:
+        return fill_by_pulling(self, view)
 
 
 def spool(

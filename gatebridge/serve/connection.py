@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from _socket import MSG_DONTWAIT, SO_LINGER, SOL_SOCKET
+from _socket import MSG_DONTWAIT, SO_LINGER, SO_SNDTIMEO, SOL_SOCKET
 from _thread import allocate_lock
-from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
+from select import POLLERR, POLLHUP, POLLIN, poll
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 Piece = bytes | memoryview
 _PIECES = 512  # of one sendmsg; the kernel takes 1,024
+_SEND_SLICE = struct.pack("ll", 1, 0)  # a timeval: one second
 _SLICE_MS = 10  # two requests of one connection may read each other's bytes off the socket
 _RST = struct.pack("ii", 1, 0)
 
@@ -50,8 +51,8 @@ LINGER = 2  # the answer is out; drop what still comes, then close
 class Connection:
     """A connection from a front server and the requests under way on it."""
 
-    __slots__ = ("_linger", "_outbox", "closed", "deadline", "eof", "exchanges", "fd", "lock",
-                 "peer", "site", "sock", "wire")  # fmt: skip
+    __slots__ = ("_linger", "_outbox", "_send_flags", "closed", "deadline", "eof", "exchanges", "fd", "level",
+                 "lock", "owned", "peer", "site", "sock", "wire")  # fmt: skip
 
     def __init__(self, sock: socket.socket, site: Site, peer: object) -> None:
         self.sock = sock
@@ -63,32 +64,53 @@ class Connection:
         self.exchanges: dict[int, Exchange] = {}
         self.eof = False
         self.closed = False
+        self.owned = False  # a thread handles what came, and will settle
+        self.level = False  # armed without one-shot
         self.deadline = 0.0  # monotonic; when what is half read must be whole, 0 for never
         self._linger = False
+        self._send_flags = int(MSG_DONTWAIT)  # 0 once the peer has been slow
         self._outbox: list[Piece] = []  # replies of the protocol that the peer did not take yet
 
     # -- receiving
 
+    def try_receive(self) -> list[tuple[Exchange, Request]]:
+        """As receive(), for the watch: never waits for a thread that sends."""
+        if not self.lock.acquire(False):
+            return []
+        try:
+            return self._receive()
+        finally:
+            self.lock.release()
+
     def receive(self) -> list[tuple[Exchange, Request]]:
         """Take what has come. Returns the requests to run; the socket is not waited for."""
         with self.lock:
-            if self.closed:
-                return []
-            try:
-                data = self.sock.recv(CHUNK, MSG_DONTWAIT)
-            except BlockingIOError:
-                if self._outbox:
-                    self._flush_outbox()
-                return []
-            except OSError:
-                self.lost()
-                return []
-            if not data:
-                self._end_of_input()
-                return []
-            if self._linger:
-                return []
-            return self._dispatch(self.wire.receive(data))
+            return self._receive()
+
+    def _receive(self) -> list[tuple[Exchange, Request]]:
+        if self.closed:
+            return []
+        try:
+            data = self.sock.recv(CHUNK, MSG_DONTWAIT)
+        except BlockingIOError:
+            if self._outbox:
+                self._flush_outbox()
+            return []
+        except OSError:
+            self.lost()
+            return []
+        if not data:
+            self._end_of_input()
+            return []
+        if self._linger:
+            return []
+        events = self.wire.receive(data)
+        if len(events) == 1:  # a whole request and nothing else, as nearly always
+            event = events[0]
+            if isinstance(event, Request) and event.complete:
+                exchange = self.exchanges[event.id] = Exchange(self, event.id, True)
+                return [(exchange, event)]
+        return self._dispatch(events)
 
     def next_ahead(self) -> list[tuple[Exchange, Request]]:
         """The request that an HTTP client sent ahead of the answer just given."""
@@ -156,7 +178,7 @@ class Connection:
         """Nothing can be sent any more."""
         self.eof = True
         self._outbox = []
-        for exchange in self.exchanges.values():
+        for exchange in list(self.exchanges.values()):  # the watch comes here without the lock
             exchange.gone = True
 
     def drop_all(self) -> None:
@@ -197,6 +219,55 @@ class Connection:
                         return data
                     continue
             self._wait_readable(deadline)
+
+    def fill(self, exchange: Exchange, view: memoryview) -> int:
+        """Receive into a buffer until it is full or STDIN ends; how many bytes there are.
+
+        A record's content goes straight to its place, the framing behind it elsewhere: one call
+        of the kernel a record, and no copy but the kernel's.
+        """
+        got = 0
+        size = len(view)
+        while got < size:
+            with self.lock:
+                got = self._fill_direct(exchange, view, got)
+            if got < size:
+                piece = self.pull(exchange, size - got)
+                if not piece:
+                    break
+                view[got : got + len(piece)] = piece
+                got += len(piece)
+        return got
+
+    def _fill_direct(self, exchange: Exchange, view: memoryview, got: int) -> int:
+        """Fill on from got while bytes are there; where pull() has to be asked."""
+        wire = self.wire
+        size = len(view)
+        if exchange.gone or (exchange.feed is not None and exchange.feed.size):
+            return got
+        while got < size:
+            length = wire.direct(exchange.id)
+            if length <= 0:
+                break
+            part = view[got : got + length]
+            try:
+                if length > size - got:
+                    taken = count = self.sock.recv_into(part, 0, MSG_DONTWAIT)
+                else:
+                    framing = bytearray(wire.framing())
+                    count = self.sock.recvmsg_into((part, framing), 0, MSG_DONTWAIT)[0]
+                    taken = min(count, length)
+            except OSError:  # dry, or lost: pull() tells
+                break
+            wire.skip(exchange.id, taken)
+            got += taken
+            if count > taken:
+                self.site.submit(self._dispatch(wire.receive(bytes(framing[: count - taken]))))
+            elif not taken:
+                break
+        if wire.counted and wire.direct(exchange.id) == 0:
+            exchange.ended = True
+        return got
 
     def pull_data(self, exchange: Exchange, want: int) -> bytes:
         """The same for the DATA stream of a FILTER."""
@@ -257,28 +328,35 @@ class Connection:
         try:
             if len(pieces) == 1:
                 first = pieces[0]
-                count = self.sock.send(first, MSG_DONTWAIT)
+                count = self.sock.send(first, self._send_flags)
                 if count == len(first):
                     return
                 pieces = [memoryview(first)[count:]]
-            self._send_on(pieces)
+            self._send_all(pieces)
         except BlockingIOError:
-            self._send_on(pieces)
+            self._send_all(pieces)
         except OSError as error:
             self._send_failed(error)
 
-    def _send_on(self, pieces: Sequence[Piece]) -> None:
+    def _send_all(self, pieces: Sequence[Piece]) -> None:
+        deadline = 0.0
         try:
             at = 0
             while at < len(pieces):
                 try:
-                    count = self.sock.sendmsg(pieces[at : at + _PIECES], [], MSG_DONTWAIT)
+                    count = self.sock.sendmsg(pieces[at : at + _PIECES], [], self._send_flags)
                 except BlockingIOError:
-                    self._wait_writable()
+                    deadline = deadline or monotonic() + self.site.send_idle_s
+                    self._wait_writable(deadline)
                     continue
-                while at < len(pieces) and count >= len(pieces[at]):
-                    count -= len(pieces[at])
+                deadline = 0.0
+                size = len(pieces[at])
+                while count >= size:
+                    count -= size
                     at += 1
+                    if at == len(pieces):
+                        return
+                    size = len(pieces[at])
                 if count:
                     pieces = [memoryview(pieces[at])[count:], *pieces[at + 1 :]]
                     at = 0
@@ -289,28 +367,27 @@ class Connection:
         self.lost()
         raise ConnectionResetError(f"the peer has left: {error}") from None
 
-    def _wait_writable(self) -> None:
-        """Wait until the peer takes more; answer its queries and notice its ABORTs meanwhile."""
-        deadline = monotonic() + self.site.send_idle_s
-        waiter = poll()
-        waiter.register(self.fd, POLLOUT if self.eof else POLLOUT | POLLIN)
-        while True:
-            left = deadline - monotonic()
-            if left <= 0:
-                raise TimeoutError(f"the peer took no byte for {self.site.send_idle_s} s")
-            seen = waiter.poll(left * 1000 + 1)
-            if not seen:
-                continue
-            if seen[0][1] & (POLLHUP | POLLERR):
-                raise ConnectionResetError("closed")
-            if seen[0][1] & POLLOUT:
-                return
+    def _wait_writable(self, deadline: float) -> None:
+        """The peer is slow: let the kernel wait from now on, a second at a time.
+
+        Between these seconds its queries are answered and its ABORTs noticed.
+        """
+        if self._send_flags:
+            self._send_flags = 0
+            self.sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, _SEND_SLICE)
+            return
+        if monotonic() > deadline:
+            raise TimeoutError(f"the peer took no byte for {self.site.send_idle_s} s")
+        if self.eof:
+            return
+        try:
             data = self.sock.recv(CHUNK, MSG_DONTWAIT)
-            if data:
-                self.site.submit(self._dispatch(self.wire.receive(data)))
-            else:
-                self._end_of_input()
-                waiter.modify(self.fd, POLLOUT)
+        except BlockingIOError:
+            return
+        if data:
+            self.site.submit(self._dispatch(self.wire.receive(data)))
+        else:
+            self._end_of_input()
 
     def _flush_outbox(self) -> None:
         """Send replies without waiting: whoever is served next takes the rest along."""
@@ -365,6 +442,7 @@ class Connection:
         self.exchanges.pop(exchange.id, None)
         if not exchange.ended and self.wire.closing:
             self._linger = True
+            self.deadline = 0.0  # of the variables; they came, and lingering has its own
 
     # -- the end
 

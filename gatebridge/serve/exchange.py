@@ -3,6 +3,7 @@
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from gatebridge.engine.body import fill_by_pulling
 from gatebridge.engine.spill import Spill
 from gatebridge.errors import AppError, GatebridgeError, PeerError
 from gatebridge.wire.cgi_head import Head
@@ -18,32 +19,45 @@ _FILE_CHUNK = 1 << 19  # bytes read at once from a file that is sent
 class Exchange:
     """The ``Out`` and the ``Source`` of the engine, for one request id of one connection."""
 
-    __slots__ = ("_checked", "_error_text", "connection", "data", "data_ended", "ended", "error",
-                 "feed", "front", "gone", "id", "idle_s", "line", "sent", "started",
-                 "status")  # fmt: skip
+    __slots__ = ("_checked", "_error_text", "connection", "data", "data_ended", "ended", "environ",
+                 "error", "feed", "gone", "id", "idle_s", "sent", "started", "status")  # fmt: skip
 
     def __init__(self, connection: "Connection", id: int, ended: bool) -> None:
         self.connection = connection
         self.id = id
         self.ended = ended  # STDIN has come whole
-        self.data_ended = True
-        self.feed: Spill | None = None  # STDIN that came before anybody read it
-        self.data: Spill | None = None  # DATA of a FILTER request
         self.gone = False  # nobody waits for the answer; every write and read raises
+        self.environ: dict[str, object] | None = None  # while the application has it
         self.error: PeerError | None = None  # why the body cannot be read on
+        self.feed: Spill | None = None  # STDIN that came before anybody read it
         self.status = ""
         self.sent = 0  # bytes of body
-        self.front = ""  # SERVER_SOFTWARE
-        self.line = ""  # "GET /path", for logs
-        self.started = 0.0
-        self.idle_s = connection.site.body_idle_s  # how long a read waits for a byte
-        self._checked = 0.0
+        self.started = 0.0  # wall clock, for the access log
         self._error_text = ""
+        if not ended:
+            self.data: Spill | None = None  # DATA of a FILTER request
+            self.data_ended = True
+            self.idle_s = connection.site.body_idle_s  # how long a read waits for a byte
+
+    @property
+    def line(self) -> str:
+        """The request in a few words, for logs."""
+        environ = self.environ or {}
+        path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
+        return f"{environ.get('REQUEST_METHOD', '-')} {path}"
+
+    @property
+    def front(self) -> str:
+        """SERVER_SOFTWARE."""
+        return str((self.environ or {}).get("SERVER_SOFTWARE", ""))
 
     # -- Source
 
     def pull(self, want: int) -> bytes:
         return self.connection.pull(self, want)
+
+    def fill(self, view: memoryview) -> int:
+        return self.connection.fill(self, view)
 
     def arrived(self, data: bytes, stream: int) -> None:
         """Keep a piece of body until it is read. The connection's lock is held."""
@@ -72,8 +86,7 @@ class Exchange:
             if self._error_text:
                 self._flush_errors()
             pieces = connection.wire.send_answer(self.id, head, body)
-            connection.finish(self)
-            connection.send(pieces)
+            self._finish(pieces)
 
     def start(self, head: Head, data: bytes) -> None:
         self.status = head.status
@@ -113,9 +126,17 @@ class Exchange:
                 raise ConnectionResetError("the peer has left")
             if self._error_text:
                 self._flush_errors()
-            pieces = connection.wire.send_end(self.id, 0)
-            connection.finish(self)
+            self._finish(connection.wire.send_end(self.id, 0))
+
+    def _finish(self, pieces: "list[bytes | memoryview]") -> None:
+        """Send the last of the answer. The id is free before that: END_REQUEST is among it."""
+        connection = self.connection
+        connection.finish(self)
+        try:
             connection.send(pieces)
+        except ConnectionError:
+            self.gone = True
+            raise
 
     def cut(self, error: BaseException) -> None:
         with self.connection.lock:
@@ -197,3 +218,6 @@ class DataSource:
 
     def pull(self, want: int) -> bytes:
         return self._exchange.connection.pull_data(self._exchange, want)
+
+    def fill(self, view: memoryview) -> int:
+        return fill_by_pulling(self, view)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     Fresh = list[tuple[Exchange, Request]]
 
+_BATCH = 64  # sockets taken from one poll by a poller that is alone
 ACCEPT_PAUSE_S = 0.1  # after the process or the system ran out of descriptors
 _OUT_OF_FDS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
@@ -141,20 +142,21 @@ class Loop:
 
     def _poll(self, slot: Slot) -> None:
         poll = self.poller.poll
+        connections = self.connections
         while not self.stopping:
             if self.pending:
                 self._run_pending(slot)
             if self.surplus > 0:
                 self._park(slot)
                 continue
-            fd = poll(-1.0)
-            connection = self.connections.get(fd)
-            if connection is not None:
-                self.handle(connection, slot)
-            elif fd in self.listeners:
-                self._accept(self.listeners[fd], slot)
-            else:
-                self.woken(fd)
+            for fd, _ in poll(-1.0, _BATCH if self.pollers == 1 else 1):
+                connection = connections.get(fd)
+                if connection is not None:
+                    self.handle(connection, slot)
+                elif fd in self.listeners:
+                    self._accept(self.listeners[fd], slot)
+                else:
+                    self.woken(fd)
         self.wake()  # the next one
 
     def woken(self, fd: int) -> bool:
@@ -199,6 +201,9 @@ class Loop:
 
         slot  None: the caller is the watch, which calls no application but queues for it
         """
+        if connection.owned and self._yield_to_owner(connection):
+            return
+        connection.owned = True
         fresh = connection.receive()
         while fresh:
             if slot is None:
@@ -210,8 +215,19 @@ class Loop:
             fresh = connection.next_ahead() if connection.site.name == "http" else []
         self._settle(connection)
 
+    def _yield_to_owner(self, connection: Connection) -> bool:
+        """Another thread has this connection, and sees to what came when it is done."""
+        with connection.lock:
+            if not connection.owned or connection.closed:
+                return False
+            if connection.level:
+                connection.level = False
+                self.poller.disarm(connection.fd)
+            return True
+
     def _settle(self, connection: Connection) -> None:
         with connection.lock:  # so that the descriptor cannot be closed and used again meanwhile
+            connection.owned = False
             verdict = connection.settle()
             if verdict != CLOSED:
                 if verdict == ARM and not connection.exchanges:
@@ -237,12 +253,15 @@ class Loop:
         return ARM
 
     def _arm(self, connection: Connection) -> None:
+        """Wait for more. A single poller needs no one-shot, and saves a call for each request."""
         fd = connection.fd
-        if self.connections.get(fd) is connection:
-            self.poller.arm(fd, connection.writable_wanted)
-        else:
+        level = self.pollers == 1 and not connection.writable_wanted
+        if self.connections.get(fd) is not connection:
             self.connections[fd] = connection
-            self.poller.add(fd, connection.writable_wanted)
+            self.poller.add(fd, connection.writable_wanted, not level)
+        elif not level or not connection.level:
+            self.poller.arm(fd, connection.writable_wanted, not level)
+        connection.level = level
 
     def expire(self, connection: Connection) -> None:
         """Close a connection that did not become a request in time."""

@@ -19,19 +19,22 @@ WRITE = 4  # EPOLLOUT, POLLOUT
 
 class Poller(Protocol):
     def listen(self, fd: int) -> None:
-        """Report fd whenever it is readable."""
+        """Report fd whenever it is readable, until remove()."""
 
-    def add(self, fd: int, write: bool) -> None:
+    def add(self, fd: int, write: bool, once: bool) -> None:
         """Arm a descriptor for the first time; write: its being writable counts too."""
 
-    def arm(self, fd: int, write: bool) -> None:
-        """Arm a descriptor again."""
+    def arm(self, fd: int, write: bool, once: bool) -> None:
+        """Arm a descriptor again, or in another way."""
+
+    def disarm(self, fd: int) -> None:
+        """Report a descriptor no more until it is armed."""
 
     def remove(self, fd: int) -> None:
         """Forget a descriptor that is still open."""
 
-    def poll(self, timeout_s: float) -> int:
-        """One descriptor that is ready, or -1 after timeout_s; -1 waits without end."""
+    def poll(self, timeout_s: float, most: int) -> list[tuple[int, int]]:
+        """Up to most descriptors that are ready; none after timeout_s; -1 waits without end."""
 
     def close(self) -> None: ...
 
@@ -39,21 +42,23 @@ class Poller(Protocol):
 if sys.platform == "linux":
 
     class EpollPoller:
-        __slots__ = ("_epoll",)
-
-        _ONCE = select.EPOLLIN | select.EPOLLONESHOT
+        __slots__ = ("_epoll", "poll")
 
         def __init__(self) -> None:
             self._epoll = select.epoll()
+            self.poll = self._epoll.poll
 
         def listen(self, fd: int) -> None:
             self._epoll.register(fd, select.EPOLLIN)
 
-        def add(self, fd: int, write: bool) -> None:
-            self._epoll.register(fd, self._ONCE | select.EPOLLOUT if write else self._ONCE)
+        def add(self, fd: int, write: bool, once: bool) -> None:
+            self._epoll.register(fd, _events(write, once))
 
-        def arm(self, fd: int, write: bool) -> None:
-            self._epoll.modify(fd, self._ONCE | select.EPOLLOUT if write else self._ONCE)
+        def arm(self, fd: int, write: bool, once: bool) -> None:
+            self._epoll.modify(fd, _events(write, once))
+
+        def disarm(self, fd: int) -> None:
+            self._epoll.modify(fd, select.EPOLLONESHOT)
 
         def remove(self, fd: int) -> None:
             try:
@@ -61,18 +66,18 @@ if sys.platform == "linux":
             except OSError:  # closed meanwhile, which unregisters too
                 pass
 
-        def poll(self, timeout_s: float) -> int:
-            seen = self._epoll.poll(timeout_s, 1)
-            return seen[0][0] if seen else -1
-
         def close(self) -> None:
             self._epoll.close()
+
+    def _events(write: bool, once: bool) -> int:
+        events = select.EPOLLIN | (select.EPOLLOUT if write else 0)
+        return events | select.EPOLLONESHOT if once else events
 
 
 class SelectorsPoller:
     """For macOS, the BSDs and whatever else selectors knows: one thread selects at a time."""
 
-    __slots__ = ("_changes", "_listeners", "_lock", "_selector", "_turn", "_wake_read",
+    __slots__ = ("_changes", "_lock", "_once", "_selector", "_turn", "_wake_read",
                  "_wake_write")  # fmt: skip
 
     def __init__(self) -> None:
@@ -80,7 +85,7 @@ class SelectorsPoller:
         self._lock = allocate_lock()  # guards _changes
         self._turn = allocate_lock()  # held by the thread that selects
         self._changes: dict[int, int] = {}  # fd -> events to wait for, 0 to forget
-        self._listeners: set[int] = set()
+        self._once: set[int] = set()  # descriptors to be reported once
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -95,18 +100,24 @@ class SelectorsPoller:
             pass
 
     def listen(self, fd: int) -> None:
-        self._listeners.add(fd)
         self._change(fd, selectors.EVENT_READ)
 
-    def add(self, fd: int, write: bool) -> None:
+    def add(self, fd: int, write: bool, once: bool) -> None:
+        if once:
+            self._once.add(fd)
+        else:
+            self._once.discard(fd)
         both = selectors.EVENT_READ | selectors.EVENT_WRITE
         self._change(fd, both if write else selectors.EVENT_READ)
 
-    def arm(self, fd: int, write: bool) -> None:
-        self.add(fd, write)
+    def arm(self, fd: int, write: bool, once: bool) -> None:
+        self.add(fd, write, once)
+
+    def disarm(self, fd: int) -> None:
+        self._change(fd, 0)
 
     def remove(self, fd: int) -> None:
-        self._listeners.discard(fd)
+        self._once.discard(fd)
         self._change(fd, 0)
 
     def _apply(self) -> None:
@@ -123,21 +134,21 @@ class SelectorsPoller:
                 except (ValueError, OSError):  # closed between arming and now
                     pass
 
-    def poll(self, timeout_s: float) -> int:
+    def poll(self, timeout_s: float, most: int) -> list[tuple[int, int]]:
         if not self._turn.acquire(timeout=timeout_s if timeout_s >= 0 else -1):
-            return -1
+            return []
         try:
             self._apply()
-            seen = self._selector.select(timeout_s if timeout_s >= 0 else None)
-            for key, _ in seen:
+            ready: list[tuple[int, int]] = []
+            for key, events in self._selector.select(timeout_s if timeout_s >= 0 else None):
                 fd = key.fd
                 if fd == self._wake_read:
                     self._drain()
-                    continue
-                if fd not in self._listeners:
-                    self._selector.unregister(fd)
-                return fd
-            return -1
+                elif len(ready) < most:
+                    if fd in self._once:
+                        self._selector.unregister(fd)
+                    ready.append((fd, events))
+            return ready
         finally:
             self._turn.release()
 

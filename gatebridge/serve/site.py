@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+from io import BytesIO
 from time import monotonic, time
 from typing import TYPE_CHECKING, Protocol
 
@@ -50,6 +50,7 @@ class Wire(Protocol):
     def keeps(self, id: int) -> bool: ...
     def direct(self, id: int) -> int: ...
     def skip(self, id: int, count: int) -> None: ...
+    def framing(self) -> int: ...
 
 
 class Site:
@@ -113,35 +114,29 @@ class Site:
 
     def serve(self, exchange: Exchange, request: Request) -> None:
         """Run one request to its end. Raises nothing of the peer's or the application's."""
-        if self.access is not None:
-            exchange.started = time()
-            begun = monotonic()
+        begun = monotonic() if self.access is not None else 0.0
         if self.name == "http":
             self._add_addresses(exchange, request)
-        variables = request.vars
+        environ = exchange.environ = request.vars
         try:
-            environ, length = self.builder.build(request)
+            _, length = self.builder.build(request)
             environ.update(self.extra)
-            if length > self.limit_body:
-                raise PeerError("body.too_big", f"{length} > {self.limit_body} bytes")
-            environ["wsgi.input"] = self._input(exchange, request, environ, length)
-        except PeerError as error:
-            self.refuse(exchange, error)
-            environ = variables
-        except (ConnectionError, TimeoutError):  # left while an unannounced body was read
-            exchange.gone = True
-            environ = variables
-        else:
             environ["wsgi.errors"] = Errors(exchange)
-            exchange.front = str(environ.get("SERVER_SOFTWARE", ""))
-            exchange.line = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
-            try:
-                run(self.app, environ, exchange)
-            except (ConnectionError, TimeoutError):  # noqa: S110 - told by exchange.gone below
-                exchange.gone = True
-        self.release(exchange)
+            if request.complete and not request.body and length <= 0:
+                environ["wsgi.input"] = BytesIO()
+            else:
+                environ["wsgi.input"] = self._input(exchange, request, environ, length)
+            run(self.app, environ, exchange)
+        except PeerError as error:  # of build() and _input(): run() raises none
+            self.refuse(exchange, error)
+        except (ConnectionError, TimeoutError):  # the peer left, and nobody wants the answer
+            exchange.gone = True
         if self.access is not None:
+            exchange.started = time()
             self.access.write(environ, exchange, monotonic() - begun)
+        exchange.environ = None  # they hold each other
+        if exchange.gone or not exchange.ended or exchange.feed is not None:
+            self.release(exchange)
 
     def release(self, exchange: Exchange) -> None:
         """Whatever happened: the id is answered or given up, its temporary files are closed."""
@@ -158,8 +153,6 @@ class Site:
                         pass
         if exchange.feed is not None:
             exchange.feed.close()
-        if exchange.data is not None:
-            exchange.data.close()
 
     def refuse(self, exchange: Exchange, error: PeerError) -> None:
         """Answer a request that no application will see."""
@@ -175,8 +168,10 @@ class Site:
         if request.role == FILTER:
             environ["gatebridge.data"] = Body(DataSource(exchange), b"", UNKNOWN_LENGTH)
         body = request.body
+        if length > self.limit_body:
+            raise PeerError("body.too_big", f"{length} > {self.limit_body} bytes")
         if request.complete and len(body) >= length:
-            return io.BytesIO(body[:length] if 0 <= length < len(body) else body)
+            return BytesIO(body[:length] if 0 <= length < len(body) else body)
         if length >= 0 and not request.doubtful:
             return Body(exchange, body, length)
         if request.doubtful:

@@ -108,10 +108,9 @@ class Watch:
         for fd, flags in waiter.poll(0) if watched else []:
             connection = watched[fd]
             if flags & (POLLHUP | POLLERR):
-                with connection.lock:
-                    connection.lost()
+                connection.lost()
             elif flags & POLLIN:
-                self._loop.submit(connection.receive())
+                self._loop.submit(connection.try_receive())
 
     def _last_resort(self, now: float) -> None:
         """All threads are stuck: read for them, so that nothing but the application waits."""
@@ -120,9 +119,10 @@ class Watch:
             self._all_stuck_since = now
         may_accept = now - self._all_stuck_since > ACCEPT_STUCK_S
         for _ in range(_LAST_RESORT):
-            fd = loop.poller.poll(0.0)
-            if fd < 0:
+            ready = loop.poller.poll(0.0, 1)
+            if not ready:
                 return
+            fd = ready[0][0]
             connection = loop.connections.get(fd)
             if connection is not None:
                 loop.handle(connection, None)

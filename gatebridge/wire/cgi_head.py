@@ -114,6 +114,11 @@ def make_head(status: str, headers: list[tuple[str, str]]) -> Head:
     return Head(status, headers, b"".join(parts), length, dropped)
 
 
+def status_line(head: Head) -> bytes:
+    """The Status line alone, with its end."""
+    return _statuses[head.status]
+
+
 def cgi_block(head: Head) -> bytes:
     """The head as FastCGI, SCGI and CGI carry it: Status, headers, empty line."""
     return b"".join((_statuses[head.status], head.block, b"\r\n"))

@@ -12,6 +12,8 @@ One connection loop serves every protocol, because each class of this package ha
     direct(id) -> int                       n > 0: the next n bytes on the wire are pure STDIN;
                                             n < 0: the next -n are framing; 0: cannot tell
     skip(id, count)                         the caller took that many of them off the wire itself
+    framing() -> int                        bytes of framing behind the current direct() bytes
+    counted: bool                           a body ends when direct() bytes of it were skipped
     closing: bool                           close the connection once everything queued is sent
 
 Events are cut-invariant: the same bytes in other pieces give the same events, but for how the

@@ -6,7 +6,7 @@ ends of stream) is recognised by its two ends and parsed without looking at its 
 """
 
 from gatebridge.errors import PeerError
-from gatebridge.wire.cgi_head import Head, cgi_block
+from gatebridge.wire.cgi_head import Head, cgi_block, status_line
 from gatebridge.wire.events import (
     AUTHORIZER,
     FILTER,
@@ -54,7 +54,8 @@ _BEGIN_1 = b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01"  # BEGIN of id 1, role RE
 _PARAMS_1 = b"\x01\x04\x00\x01"  # a PARAMS record of id 1
 _ENDS_1 = b"\x01\x04\x00\x01\x00\x00\x00\x00\x01\x05\x00\x01\x00\x00\x00\x00"
 _FRAME = 8 + 8 + 8 + 16  # bytes around the content of such a request
-_BODY = 65_536 - HEADER  # an answer up to this size is sent as one record
+_END_1 = header(STDOUT, 1, 0) + end_request(1, 0, REQUEST_COMPLETE)
+_COPIED = 16_384  # bytes; a copy of a longer body costs more than a gathered send
 
 _Pieces = list[bytes | memoryview]
 
@@ -82,7 +83,7 @@ class FastCGI:
     """One connection from a web server. Members: see wire.events."""
 
     __slots__ = ("_broken", "_buffer", "_close", "_id", "_kind", "_left", "_limits", "_pad",
-                 "_streams")  # fmt: skip
+                 "_quick", "_streams")  # fmt: skip
 
     counted = False  # a body ends with a record of its own
 
@@ -94,17 +95,18 @@ class FastCGI:
         self._id = 0
         self._left = 0  # bytes of its content still to come
         self._pad = 0
+        self._quick = 0  # id 1 is active without a Stream: it came whole; 2: and keeps
         self._close = False
         self._broken = False
 
     @property
     def closing(self) -> bool:
-        return self._broken or (self._close and not self._streams)
+        return self._broken or (self._close and not self._streams and not self._quick)
 
     @property
     def busy(self) -> bool:
         """Some request is not answered yet, or a record is half read."""
-        return bool(self._streams) or self._kind != 0 or bool(self._buffer)
+        return bool(self._streams or self._quick or self._kind or self._buffer)
 
     # -- receiving
 
@@ -114,9 +116,11 @@ class FastCGI:
             and data[:10] == _BEGIN_1
             and data[16:20] == _PARAMS_1
             and len(data) == _FRAME + (data[20] << 8) + data[21] + data[22]
-            and not self.busy
+            and not (self._streams or self._quick or self._kind or self._buffer)
         ):
             return self._whole_get(data)
+        if self._quick:
+            self._unquick()
         events: list[Event] = []
         at = 0
         size = len(data)
@@ -135,17 +139,27 @@ class FastCGI:
 
     def _whole_get(self, data: bytes) -> list[Event]:
         block = data[24 : -16 - data[22]]
-        active = self._streams[1] = Stream(1, RESPONDER, (data[10] & KEEP_CONN) != 0)
-        if len(block) > self._limits.params:
-            error = PeerError("params.too_big", f"more than {self._limits.params} bytes")
-            return [self._refuse(active, error)]
+        self._quick = 1 + (data[10] & KEEP_CONN)
         try:
+            if len(block) > self._limits.params:
+                raise PeerError("params.too_big", f"more than {self._limits.params} bytes")
             variables, repeated = decode_pairs(block, self._limits.pairs)
         except PeerError as error:
-            return [self._refuse(active, error)]
+            return [self._refuse(self._unquick(), error)]
+        return [Request(1, variables, repeated, Pairs(block, split_pairs))]
+
+    def _unquick(self) -> Stream:
+        """Give id 1 the Stream that a request has which did not come whole."""
+        active = self._streams[1] = Stream(1, RESPONDER, self._quick == 2)
         active.ready = True
         active.stdin_open = False
-        return [Request(1, variables, repeated, Pairs(block, split_pairs))]
+        self._quick = 0
+        return active
+
+    def _active(self, id: int) -> Stream | None:
+        if self._quick:
+            self._unquick()
+        return self._streams.get(id)
 
     def _header(self, data: bytes, at: int, events: list[Event]) -> int:
         """Read a record header, or the part of it that is there."""
@@ -375,17 +389,20 @@ class FastCGI:
         if not self._left and not self._pad:
             self._kind = 0
 
+    def framing(self) -> int:
+        return self._pad + HEADER
+
     # -- sending
 
     def keeps(self, id: int) -> bool:
         """The KEEP_CONN flag of an active request."""
-        active = self._streams.get(id)
+        active = self._active(id)
         return active is not None and active.keep
 
     @property
     def active(self) -> int:
         """How many requests are unanswered."""
-        return len(self._streams)
+        return len(self._streams) + (self._quick > 0)
 
     def send_head(self, id: int, head: Head) -> _Pieces:
         return stream(STDOUT, id, cgi_block(head))
@@ -397,29 +414,35 @@ class FastCGI:
         return stream(STDERR, id, data)
 
     def send_end(self, id: int, app_status: int) -> _Pieces:
-        active = self._streams.get(id)
+        active = self._active(id)
         if active is None:
             return []
         self._forget(active)
         return [header(STDOUT, id, 0) + end_request(id, app_status, REQUEST_COMPLETE)]
 
     def send_cut(self, id: int) -> _Pieces:
-        active = self._streams.get(id)
+        active = self._active(id)
         if active is None:
             return []
         self._forget(active)
         return [end_request(id, 1, OVERLOADED)]
 
     def send_answer(self, id: int, head: Head, body: bytes) -> _Pieces:
-        block = cgi_block(head)
-        size = len(block) + len(body)
+        line = status_line(head)
+        size = len(line) + len(head.block) + 2 + len(body)
         if size > MAX_CONTENT:
-            out = stream(STDOUT, id, block)
+            out = stream(STDOUT, id, cgi_block(head))
             out += stream(STDOUT, id, body)
             out += self.send_end(id, 0)
             return out
-        first = header(STDOUT, id, size)
-        end = self.send_end(id, 0)
-        if size > 16_384:  # a copy of the body costs more than a gathered send
-            return [first, block, body, *end]
-        return [b"".join((first, block, body, *end))]
+        if self._quick and id == 1:
+            self._close = self._close or self._quick == 1
+            self._quick = 0
+            first = b"\x01\x06\x00\x01" + size.to_bytes(2, "big") + b"\x00\x00"
+            end = _END_1
+        else:
+            first = header(STDOUT, id, size)
+            end = b"".join(self.send_end(id, 0))
+        if size > _COPIED:
+            return [b"".join((first, line, head.block, b"\r\n")), body, end]
+        return [b"".join((first, line, head.block, b"\r\n", body, end))]

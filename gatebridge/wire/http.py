@@ -257,6 +257,9 @@ class Http:
             return self._chunks.left
         return self._left if self._state == _LENGTH else 0
 
+    def framing(self) -> int:
+        return 0
+
     def skip(self, id: int, count: int) -> None:
         if self._state == _CHUNKED:
             self._chunks.skip(count)

@@ -86,6 +86,9 @@ class Single:
     def direct(self, id: int) -> int:
         return self._left if self._left > 0 else 0
 
+    def framing(self) -> int:
+        return 0
+
     def skip(self, id: int, count: int) -> None:
         self._left -= count
 

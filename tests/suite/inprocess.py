@@ -26,6 +26,11 @@ class Feed:
         piece, self.data = self.data[:10_007], self.data[10_007:]
         return piece
 
+    def fill(self, view: memoryview) -> int:
+        piece, self.data = self.data[: len(view)], self.data[len(view) :]
+        view[: len(piece)] = piece
+        return len(piece)
+
 
 class Collected:
     """An Out that keeps what it is given."""
@@ -102,5 +107,5 @@ class InProcess(Mode):
         _, reason = out.head.status.split(" ", 1)
         return Resp(out.head.code, reason, out.head.headers, bytes(out.body), cut)
 
-    def log(self) -> str:
+    def log(self, since: int = 0) -> str:
         return self.said
