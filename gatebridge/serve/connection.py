@@ -242,30 +242,32 @@ class Connection:
     def _fill_direct(self, exchange: Exchange, view: memoryview, got: int) -> int:
         """Fill on from got while bytes are there; where pull() has to be asked."""
         wire = self.wire
+        id = exchange.id
         size = len(view)
         if exchange.gone or (exchange.feed is not None and exchange.feed.size):
             return got
         while got < size:
-            length = wire.direct(exchange.id)
+            length = wire.direct(id)
             if length <= 0:
                 break
-            part = view[got : got + length]
             try:
                 if length > size - got:
-                    taken = count = self.sock.recv_into(part, 0, MSG_DONTWAIT)
+                    taken = self.sock.recv_into(view[got:], 0, MSG_DONTWAIT)
+                    behind = 0
                 else:
                     framing = bytearray(wire.framing())
-                    count = self.sock.recvmsg_into((part, framing), 0, MSG_DONTWAIT)[0]
-                    taken = min(count, length)
+                    parts = (view[got : got + length], framing)
+                    taken = self.sock.recvmsg_into(parts, 0, MSG_DONTWAIT)[0]
+                    behind = max(0, taken - length)
             except OSError:  # dry, or lost: pull() tells
                 break
-            wire.skip(exchange.id, taken)
-            got += taken
-            if count > taken:
-                self.site.submit(self._dispatch(wire.receive(bytes(framing[: count - taken]))))
-            elif not taken:
+            if not taken:
                 break
-        if wire.counted and wire.direct(exchange.id) == 0:
+            wire.skip(id, taken - behind)
+            got += taken - behind
+            if behind and not (behind == len(framing) and wire.advance(id, framing)):
+                self.site.submit(self._dispatch(wire.receive(bytes(framing[:behind]))))
+        if wire.counted and wire.direct(id) == 0:
             exchange.ended = True
         return got
 

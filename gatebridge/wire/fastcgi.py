@@ -392,6 +392,24 @@ class FastCGI:
     def framing(self) -> int:
         return self._pad + HEADER
 
+    def advance(self, id: int, framing: bytearray) -> bool:
+        """Take framing() bytes that came behind a record, if they start more of the same STDIN."""
+        at = self._pad
+        if (
+            framing[at] != VERSION
+            or framing[at + 1] != STDIN
+            or (framing[at + 2] << 8) | framing[at + 3] != id
+        ):
+            return False
+        length = (framing[at + 4] << 8) | framing[at + 5]
+        if not length:
+            return False
+        self._kind = STDIN
+        self._id = id
+        self._left = length
+        self._pad = framing[at + 6]
+        return True
+
     # -- sending
 
     def keeps(self, id: int) -> bool:

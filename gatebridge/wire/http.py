@@ -260,6 +260,9 @@ class Http:
     def framing(self) -> int:
         return 0
 
+    def advance(self, id: int, framing: bytearray) -> bool:
+        return False
+
     def skip(self, id: int, count: int) -> None:
         if self._state == _CHUNKED:
             self._chunks.skip(count)

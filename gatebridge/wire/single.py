@@ -89,6 +89,9 @@ class Single:
     def framing(self) -> int:
         return 0
 
+    def advance(self, id: int, framing: bytearray) -> bool:
+        return False
+
     def skip(self, id: int, count: int) -> None:
         self._left -= count
 
