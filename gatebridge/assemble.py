@@ -28,7 +28,7 @@ from gatebridge.wire.uwsgi import Uwsgi
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatebridge.engine.wsgi import Application
+    from gatebridge.engine.seams import Application
     from gatebridge.settings import Settings
 
 

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gatebridge.engine.wsgi import Application
+    from gatebridge.engine.seams import Application
 
 
 def is_listener(fd: int) -> bool:

@@ -16,7 +16,7 @@ from gatebridge.wire.request import RESPONDER, Pairs, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gatebridge.engine.wsgi import Application
+    from gatebridge.engine.seams import Application
 
 # With -S nobody has imported `os` yet, and it costs a tenth of Python's start; an application
 # that needs it will import it.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gatebridge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from gatebridge.engine.wsgi import Application
+    from gatebridge.engine.seams import Application
 
 _NAMES = ("application", "app", "create_app()")  # looked for where only a module is named
 _ENDINGS = (".py", ".wsgi", ".cgi", ".fcgi")

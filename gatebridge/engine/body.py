@@ -3,20 +3,8 @@
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Protocol
 
-    class Source(Protocol):
-        """Where a body comes from."""
-
-        def pull(self, want: int) -> bytes:
-            """The next piece, at best ``want`` bytes, perhaps more; b"" at the stream's end.
-
-            Blocks until something has come. Raises ConnectionError when the peer has left
-            before the end, TimeoutError when it has been silent for too long.
-            """
-
-        def fill(self, view: memoryview) -> int:
-            """The same into a buffer: returns when it is full or the stream is at its end."""
+    from gatebridge.engine.seams import Source
 
 
 _LARGE = 16_384  # bytes; a read of so many is received into one buffer

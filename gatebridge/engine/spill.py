@@ -9,7 +9,7 @@ from gatebridge.errors import PeerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gatebridge.engine.body import Source
+    from gatebridge.engine.seams import Source
 
 _CHECK_EVERY = 16 << 20  # bytes between two looks at the file system's free space
 

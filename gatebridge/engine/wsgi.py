@@ -12,46 +12,9 @@ from gatebridge.wire.cgi_head import Head, make_head
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import TracebackType
-    from typing import Any, Protocol
+    from typing import Any
 
-    type_error = type[BaseException]
-    ExcInfo = tuple[type_error, BaseException, TracebackType | None]
-    Application = Callable[[dict[str, object], Any], Iterable[bytes]]
-
-    class Out(Protocol):
-        """Where an answer goes. Every member raises ConnectionError once the peer has left."""
-
-        def answer(self, head: Head, body: bytes) -> None:
-            """The whole answer; nothing follows."""
-
-        def start(self, head: Head, data: bytes) -> None:
-            """The head and the first piece, sent before this returns."""
-
-        def write(self, data: bytes) -> None:
-            """A further piece, sent before this returns."""
-
-        def file(self, head: Head, fd: int, offset: int, count: int) -> int:
-            """The head and count bytes of a file; how many there were. end() or cut() follows."""
-
-        def end(self) -> None:
-            """The answer is complete."""
-
-        def cut(self, error: BaseException) -> None:
-            """The answer failed half-way: let the client see that it is not complete."""
-
-        def failed(self, incident: str, error: BaseException) -> None:
-            """Put the traceback where the operator looks, under the incident's id."""
-
-        def note(self, error: AppError) -> None:
-            """One line for the operator: something of this answer was put right."""
-
-        @property
-        def gone(self) -> bool:
-            """The peer has left: nobody waits for this answer."""
-
-
-_FILE_BLOCK = 65_536
+    from gatebridge.engine.seams import Application, ExcInfo, Out
 
 
 class FileWrapper:

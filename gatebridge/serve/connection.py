@@ -201,24 +201,46 @@ class Connection:
             self.site.submit(self.receive())
 
     def pull(self, exchange: Exchange, want: int) -> bytes:
-        """A piece of an exchange's STDIN; see engine.body.Source."""
+        """A piece of an exchange's STDIN; see engine.seams.Source."""
         deadline = monotonic() + exchange.idle_s
         while True:
             with self.lock:
-                if exchange.feed is not None and exchange.feed.size:
-                    return exchange.feed.get(want)
-                if exchange.error is not None:
-                    raise exchange.error
-                if exchange.gone:
-                    raise ConnectionResetError("the peer left before the end of the body")
-                if exchange.ended:
-                    return b""
-                data = self._receive_body(exchange, want)
-                if data is not None:
-                    if data:
-                        return data
-                    continue
+                piece = self._piece(exchange, want)
+            if piece is not None:
+                return piece
             self._wait_readable(deadline)
+
+    def pull_data(self, exchange: Exchange, want: int) -> bytes:
+        """The same for the DATA stream of a FILTER."""
+        deadline = monotonic() + exchange.idle_s
+        while True:
+            with self.lock:
+                piece = self._data_piece(exchange, want)
+            if piece is not None:
+                return piece
+            self._wait_readable(deadline)
+
+    def _piece(self, exchange: Exchange, want: int) -> bytes | None:
+        """What is kept, b"" at the end, or what can be received; None when the socket is dry."""
+        while True:
+            if exchange.feed is not None and exchange.feed.size:
+                return exchange.feed.get(want)
+            _check(exchange)
+            if exchange.ended:
+                return b""
+            data = self._receive_body(exchange, want)
+            if data is None or data:
+                return data
+
+    def _data_piece(self, exchange: Exchange, want: int) -> bytes | None:
+        while True:
+            if exchange.data is not None and exchange.data.size:
+                return exchange.data.get(want)
+            _check(exchange)
+            if exchange.data_ended:
+                return b""
+            if self._receive_body(exchange, 0) is None:
+                return None
 
     def fill(self, exchange: Exchange, view: memoryview) -> int:
         """Receive into a buffer until it is full or STDIN ends; how many bytes there are.
@@ -271,23 +293,6 @@ class Connection:
             exchange.ended = True
         return got
 
-    def pull_data(self, exchange: Exchange, want: int) -> bytes:
-        """The same for the DATA stream of a FILTER."""
-        deadline = monotonic() + exchange.idle_s
-        while True:
-            with self.lock:
-                if exchange.data is not None and exchange.data.size:
-                    return exchange.data.get(want)
-                if exchange.error is not None:
-                    raise exchange.error
-                if exchange.gone:
-                    raise ConnectionResetError("the peer left before the end of DATA")
-                if exchange.data_ended:
-                    return b""
-                if self._receive_body(exchange, 0) is not None:
-                    continue
-            self._wait_readable(deadline)
-
     def _receive_body(self, exchange: Exchange, want: int) -> bytes | None:
         """Receive once: bytes for the caller, b"" after other progress, None when dry."""
         wire = self.wire
@@ -297,7 +302,7 @@ class Connection:
                 data = self.sock.recv(min(size, want), MSG_DONTWAIT)
                 if data:
                     wire.skip(exchange.id, len(data))
-                    if not exchange.ended and not wire.direct(exchange.id) and wire.counted:
+                    if wire.counted and not wire.direct(exchange.id):
                         exchange.ended = True
                     return data
             else:
@@ -507,3 +512,11 @@ class Connection:
             self.sock.close()
         except OSError:  # a reset that the kernel reports at close
             pass
+
+
+def _check(exchange: Exchange) -> None:
+    """Raise what keeps a body from being read on."""
+    if exchange.error is not None:
+        raise exchange.error
+    if exchange.gone:
+        raise ConnectionResetError("the peer left before the end of the body")

@@ -18,7 +18,7 @@ from gatebridge.wire.events import FILTER, UNKNOWN_LENGTH
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatebridge.engine.wsgi import Application
+    from gatebridge.engine.seams import Application
     from gatebridge.environ.build import Builder
     from gatebridge.serve.access_log import AccessLog
     from gatebridge.serve.exchange import Exchange
