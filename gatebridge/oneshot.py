@@ -6,7 +6,7 @@ Every module imported here costs each request; see the cold set in tests/test_im
 import sys
 from io import BytesIO
 
-from gatebridge.engine.body import Body, fill_by_pulling
+from gatebridge.engine.body import Body, gather_by_pulling
 from gatebridge.engine.pages import refusal_page
 from gatebridge.engine.wsgi import FileWrapper, run
 from gatebridge.environ.build import Builder, set_length
@@ -102,8 +102,8 @@ class Stdin:
     def pull(self, want: int) -> bytes:
         return os.read(0, want)
 
-    def fill(self, view: memoryview) -> int:
-        return fill_by_pulling(self, view)
+    def gather(self, want: int) -> bytes:
+        return gather_by_pulling(self, want)
 
 
 class Stderr:

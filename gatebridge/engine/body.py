@@ -7,21 +7,21 @@ if TYPE_CHECKING:
     from gatebridge.engine.seams import Source
 
 
-_LARGE = 16_384  # bytes; a read of so many is received into one buffer
-_LARGEST = 1 << 20  # bytes; of a larger read no buffer is made before its bytes are there
+_LARGE = 16_384  # bytes; a read of so many is left to the feed
+_LARGEST = 1 << 20  # bytes; a larger read is done in several
 CHUNK = 65_536  # bytes asked for where the caller wants a line or everything
 
 
-def fill_by_pulling(source: "Source", view: memoryview) -> int:
-    """Source.fill() for a source whose pull() never returns more than it is asked for."""
-    got = 0
-    while got < len(view):
-        piece = source.pull(len(view) - got)
+def gather_by_pulling(source: "Source", want: int) -> bytes:
+    """Source.gather() for a source whose pull() never returns more than it is asked for."""
+    parts: list[bytes] = []
+    while want > 0:
+        piece = source.pull(want)
         if not piece:
             break
-        view[got : got + len(piece)] = piece
-        got += len(piece)
-    return got
+        want -= len(piece)
+        parts.append(piece)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class Body:
@@ -35,12 +35,11 @@ class Body:
     section 6.2: the client may have crashed).
     """
 
-    __slots__ = ("_at", "_buffer", "_left", "_scratch", "_source", "short")
+    __slots__ = ("_at", "_buffer", "_left", "_source", "short")
 
     def __init__(self, source: "Source", first: bytes, length: int) -> None:
         self._source: Source | None = source
         self._at = 0
-        self._scratch = bytearray(0)
         self.short = False
         if length >= 0 and len(first) > length:
             first = first[:length]
@@ -85,11 +84,11 @@ class Body:
         if len(data) == size:
             return data
         need = size - len(data)
-        if need >= _LARGE and size <= _LARGEST:
-            return self._read_large(need, data)
+        if not data and _LARGE <= need <= _LARGEST:
+            return self._read_large(need)
         parts = [data] if data else []
         while need > 0:
-            piece = self._read_large(min(need, _LARGEST), b"") if need >= _LARGE else self._next(need)
+            piece = self._read_large(min(need, _LARGEST)) if need >= _LARGE else self._next(need)
             if not piece:
                 break
             if len(piece) > need:
@@ -100,25 +99,19 @@ class Body:
             parts.append(piece)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _read_large(self, size: int, data: bytes) -> bytes:
-        """data, and behind it up to size bytes received straight into their place."""
+    def _read_large(self, size: int) -> bytes:
+        """The next size bytes past the buffer, with as little copying as the feed can do."""
         source = self._source
         if source is None or self._left == 0:
-            return data
-        have = len(data)
+            return b""
         most = size if self._left < 0 else min(size, self._left)
-        scratch = self._scratch  # kept, because a new buffer would be cleared each time
-        if len(scratch) < have + most:
-            scratch = self._scratch = bytearray(have + most)
-        view = memoryview(scratch)
-        view[:have] = data
-        count = source.fill(view[have : have + most])
+        data = source.gather(most)
         if self._left >= 0:
-            self._left -= count
-        if count < most:
+            self._left -= len(data)
+        if len(data) < most:
             self._source = None
             self.short = self._left > 0
-        return bytes(view[: have + count])
+        return data
 
     def _read_all(self) -> bytes:
         parts = [self._take(len(self._buffer))]

@@ -21,8 +21,8 @@ class Source(Protocol):
         before the end, TimeoutError when it has been silent for too long.
         """
 
-    def fill(self, view: memoryview) -> int:
-        """The same into a buffer: returns when it is full or the stream is at its end."""
+    def gather(self, want: int) -> bytes:
+        """The next ``want`` bytes, fewer only at the stream's end. Raises as pull() does."""
 
 
 class Out(Protocol):

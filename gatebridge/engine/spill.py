@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections import deque
 
-from gatebridge.engine.body import fill_by_pulling
+from gatebridge.engine.body import gather_by_pulling
 from gatebridge.errors import PeerError
 
 TYPE_CHECKING = False
@@ -113,8 +113,8 @@ class Spooled:
     def pull(self, want: int) -> bytes:
         return self._spill.get(want)
 
-    def fill(self, view: memoryview) -> int:
-        return fill_by_pulling(self, view)
+    def gather(self, want: int) -> bytes:
+        return gather_by_pulling(self, want)
 
 
 def spool(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from _socket import MSG_DONTWAIT, SO_LINGER, SO_SNDTIMEO, SOL_SOCKET
+from _socket import MSG_DONTWAIT, MSG_WAITALL, SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO, SOL_SOCKET
 from _thread import allocate_lock
 from select import POLLERR, POLLHUP, POLLIN, poll
 from time import monotonic
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gatebridge.serve.site import Site
 
 Piece = bytes | memoryview
+_FIRST = 16_384  # bytes; a GET fits, and of an upload little is copied about
 _PIECES = 512  # of one sendmsg; the kernel takes 1,024
 _SEND_SLICE = struct.pack("ll", 1, 0)  # a timeval: one second
 _SLICE_MS = 10  # two requests of one connection may read each other's bytes off the socket
@@ -51,8 +52,8 @@ LINGER = 2  # the answer is out; drop what still comes, then close
 class Connection:
     """A connection from a front server and the requests under way on it."""
 
-    __slots__ = ("_linger", "_outbox", "_send_flags", "closed", "deadline", "eof", "exchanges", "fd", "level",
-                 "lock", "owned", "peer", "site", "sock", "wire")  # fmt: skip
+    __slots__ = ("_linger", "_outbox", "_send_flags", "_waits", "closed", "deadline", "eof", "exchanges", "fd", "level",
+                 "lock", "peer", "site", "sock", "turn", "wire")  # fmt: skip
 
     def __init__(self, sock: socket.socket, site: Site, peer: object) -> None:
         self.sock = sock
@@ -64,11 +65,12 @@ class Connection:
         self.exchanges: dict[int, Exchange] = {}
         self.eof = False
         self.closed = False
-        self.owned = False  # a thread handles what came, and will settle
+        self.turn = allocate_lock()  # held by the thread that handles what came, and will settle
         self.level = False  # armed without one-shot
         self.deadline = 0.0  # monotonic; when what is half read must be whole, 0 for never
         self._linger = False
         self._send_flags = int(MSG_DONTWAIT)  # 0 once the peer has been slow
+        self._waits = False  # SO_RCVTIMEO is set
         self._outbox: list[Piece] = []  # replies of the protocol that the peer did not take yet
 
     # -- receiving
@@ -91,7 +93,7 @@ class Connection:
         if self.closed:
             return []
         try:
-            data = self.sock.recv(CHUNK, MSG_DONTWAIT)
+            data = self.sock.recv(_FIRST, MSG_DONTWAIT)
         except BlockingIOError:
             if self._outbox:
                 self._flush_outbox()
@@ -242,56 +244,72 @@ class Connection:
             if self._receive_body(exchange, 0) is None:
                 return None
 
-    def fill(self, exchange: Exchange, view: memoryview) -> int:
-        """Receive into a buffer until it is full or STDIN ends; how many bytes there are.
-
-        A record's content goes straight to its place, the framing behind it elsewhere: one call
-        of the kernel a record, and no copy but the kernel's.
-        """
-        got = 0
-        size = len(view)
-        while got < size:
-            with self.lock:
-                got = self._fill_direct(exchange, view, got)
-            if got < size:
-                piece = self.pull(exchange, size - got)
+    def gather(self, exchange: Exchange, want: int) -> bytes:
+        """The next want bytes of STDIN, fewer only at its end; see engine.seams.Source."""
+        parts: list[Piece] = []
+        while want > 0:
+            if len(self.exchanges) == 1:  # nobody else needs what we read: the kernel may wait
+                want = self._gather_direct(exchange, parts, want, self._receive_flags(exchange))
+            else:
+                with self.lock:
+                    want = self._gather_direct(exchange, parts, want, MSG_DONTWAIT)
+            if want > 0:
+                piece = self.pull(exchange, want)
                 if not piece:
                     break
-                view[got : got + len(piece)] = piece
-                got += len(piece)
-        return got
+                want -= len(piece)
+                parts.append(piece)
+        return _joined(parts)
 
-    def _fill_direct(self, exchange: Exchange, view: memoryview, got: int) -> int:
-        """Fill on from got while bytes are there; where pull() has to be asked."""
+    def _receive_flags(self, exchange: Exchange) -> int:
+        """Let the kernel wait for bytes that are due, for as long as a read may."""
+        if not self._waits:
+            self._waits = True
+            seconds = max(1, int(exchange.idle_s))
+            self.sock.setsockopt(SOL_SOCKET, SO_RCVTIMEO, struct.pack("ll", seconds, 0))
+        return MSG_WAITALL
+
+    def _gather_direct(self, exchange: Exchange, parts: list[Piece], want: int, flags: int) -> int:
+        """Receive while the next bytes are known to be body. Returns what is still wanted.
+
+        Without the lock only for the connection's one request, in the thread that has the turn:
+        nobody else reads then, and every byte that is waited for is due. A record is received
+        together with the framing behind it, which no record is without.
+        """
         wire = self.wire
         id = exchange.id
-        size = len(view)
+        length = wire.direct(id)
         if exchange.gone or (exchange.feed is not None and exchange.feed.size):
-            return got
-        while got < size:
-            length = wire.direct(id)
-            if length <= 0:
-                break
+            return want
+        while length > 0 and want > 0:
+            framing = wire.framing() if length < want else 0
+            size = min(length, want)
             try:
-                if length > size - got:
-                    taken = self.sock.recv_into(view[got:], 0, MSG_DONTWAIT)
-                    behind = 0
-                else:
-                    framing = bytearray(wire.framing())
-                    parts = (view[got : got + length], framing)
-                    taken = self.sock.recvmsg_into(parts, 0, MSG_DONTWAIT)[0]
-                    behind = max(0, taken - length)
-            except OSError:  # dry, or lost: pull() tells
+                data = self.sock.recv(size + framing, flags)
+            except BlockingIOError:
+                if flags == MSG_WAITALL:
+                    raise PeerError("body.timeout", "no byte of the body came in time") from None
                 break
-            if not taken:
+            except OSError:  # lost: pull() tells
                 break
-            wire.skip(id, taken - behind)
-            got += taken - behind
-            if behind and not (behind == len(framing) and wire.advance(id, framing)):
-                self.site.submit(self._dispatch(wire.receive(bytes(framing[:behind]))))
-        if wire.counted and wire.direct(id) == 0:
+            if len(data) <= size:
+                if not data:
+                    break
+                parts.append(data)
+                want -= len(data)
+                wire.skip(id, len(data))
+                length = wire.direct(id)
+                continue
+            parts.append(memoryview(data)[:size])
+            want -= size
+            wire.skip(id, size)
+            length = wire.advance(id, data, size)
+            if not length:
+                self.site.submit(self._dispatch(wire.receive(data[size:])))
+                length = wire.direct(id)
+        if wire.counted and length == 0:
             exchange.ended = True
-        return got
+        return want
 
     def _receive_body(self, exchange: Exchange, want: int) -> bytes | None:
         """Receive once: bytes for the caller, b"" after other progress, None when dry."""
@@ -520,3 +538,9 @@ def _check(exchange: Exchange) -> None:
         raise exchange.error
     if exchange.gone:
         raise ConnectionResetError("the peer left before the end of the body")
+
+
+def _joined(parts: list[Piece]) -> bytes:
+    if len(parts) == 1 and isinstance(parts[0], bytes):
+        return parts[0]
+    return b"".join(parts)

@@ -3,7 +3,7 @@
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from gatebridge.engine.body import fill_by_pulling
+from gatebridge.engine.body import gather_by_pulling
 from gatebridge.engine.spill import Spill
 from gatebridge.errors import AppError, GatebridgeError, PeerError
 from gatebridge.wire.cgi_head import Head
@@ -56,8 +56,8 @@ class Exchange:
     def pull(self, want: int) -> bytes:
         return self.connection.pull(self, want)
 
-    def fill(self, view: memoryview) -> int:
-        return self.connection.fill(self, view)
+    def gather(self, want: int) -> bytes:
+        return self.connection.gather(self, want)
 
     def arrived(self, data: bytes, stream: int) -> None:
         """Keep a piece of body until it is read. The connection's lock is held."""
@@ -219,5 +219,5 @@ class DataSource:
     def pull(self, want: int) -> bytes:
         return self._exchange.connection.pull_data(self._exchange, want)
 
-    def fill(self, view: memoryview) -> int:
-        return fill_by_pulling(self, view)
+    def gather(self, want: int) -> bytes:
+        return gather_by_pulling(self, want)

@@ -201,9 +201,8 @@ class Loop:
 
         slot  None: the caller is the watch, which calls no application but queues for it
         """
-        if connection.owned and self._yield_to_owner(connection):
+        if not connection.turn.acquire(False) and not self._take_turn(connection):
             return
-        connection.owned = True
         fresh = connection.receive()
         while fresh:
             if slot is None:
@@ -213,21 +212,24 @@ class Loop:
                 self.submit(fresh[1:])
             self._run(slot, *fresh[0])
             fresh = connection.next_ahead() if connection.site.name == "http" else []
-        self._settle(connection)
+        self._settle(connection, True)
 
-    def _yield_to_owner(self, connection: Connection) -> bool:
-        """Another thread has this connection, and sees to what came when it is done."""
+    def _take_turn(self, connection: Connection) -> bool:
+        """Another thread has the turn here, and sees to what came when it is done."""
         with connection.lock:
-            if not connection.owned or connection.closed:
-                return False
-            if connection.level:
+            if connection.turn.acquire(False):
+                return True  # it is done
+            if connection.level and not connection.closed:
                 connection.level = False
                 self.poller.disarm(connection.fd)
-            return True
+            return False
 
-    def _settle(self, connection: Connection) -> None:
+    def _settle(self, connection: Connection, has_turn: bool) -> None:
         with connection.lock:  # so that the descriptor cannot be closed and used again meanwhile
-            connection.owned = False
+            if has_turn:
+                connection.turn.release()
+            elif connection.turn.locked():
+                return
             verdict = connection.settle()
             if verdict != CLOSED:
                 if verdict == ARM and not connection.exchanges:
@@ -299,7 +301,7 @@ class Loop:
                 self._run(slot, exchange, request)
             else:
                 exchange.connection.site.release(exchange)
-            self._settle(exchange.connection)
+            self._settle(exchange.connection, False)
 
     def refuse_surplus(self) -> None:
         """Answer 503 to what max_queue has no room for."""
@@ -311,7 +313,7 @@ class Loop:
                 break
             if exchange.error is not None and exchange.error.code == "queue.full":
                 exchange.connection.site.refuse(exchange, exchange.error)
-                self._settle(exchange.connection)
+                self._settle(exchange.connection, False)
             else:
                 kept.append((exchange, request))
         self.pending.extend(kept)

@@ -13,7 +13,7 @@ One connection loop serves every protocol, because each class of this package ha
                                             n < 0: the next -n are framing; 0: cannot tell
     skip(id, count)                         the caller took that many of them off the wire itself
     framing() -> int                        bytes of framing behind the current direct() bytes
-    advance(id, framing) -> bool            take these, if they start more of the same STDIN
+    advance(id, data, at) -> int            take these, if they start more of the same STDIN
     counted: bool                           a body ends when direct() bytes of it were skipped
     closing: bool                           close the connection once everything queued is sent
 

@@ -392,23 +392,26 @@ class FastCGI:
     def framing(self) -> int:
         return self._pad + HEADER
 
-    def advance(self, id: int, framing: bytearray) -> bool:
-        """Take framing() bytes that came behind a record, if they start more of the same STDIN."""
-        at = self._pad
+    def advance(self, id: int, data: bytes, at: int) -> int:
+        """Take framing() bytes at data[at:], if they are whole and start more of the same STDIN.
+
+        Returns the bytes of body that come next; 0 if receive() must look at them instead.
+        """
+        at += self._pad
         if (
-            framing[at] != VERSION
-            or framing[at + 1] != STDIN
-            or (framing[at + 2] << 8) | framing[at + 3] != id
+            len(data) != at + HEADER
+            or data[at] != VERSION
+            or data[at + 1] != STDIN
+            or (data[at + 2] << 8) | data[at + 3] != id
         ):
-            return False
-        length = (framing[at + 4] << 8) | framing[at + 5]
-        if not length:
-            return False
-        self._kind = STDIN
-        self._id = id
-        self._left = length
-        self._pad = framing[at + 6]
-        return True
+            return 0
+        length = (data[at + 4] << 8) | data[at + 5]
+        if length:
+            self._kind = STDIN
+            self._id = id
+            self._left = length
+            self._pad = data[at + 6]
+        return length
 
     # -- sending
 

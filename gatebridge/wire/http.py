@@ -260,8 +260,8 @@ class Http:
     def framing(self) -> int:
         return 0
 
-    def advance(self, id: int, framing: bytearray) -> bool:
-        return False
+    def advance(self, id: int, data: bytes, at: int) -> int:
+        return 0
 
     def skip(self, id: int, count: int) -> None:
         if self._state == _CHUNKED:

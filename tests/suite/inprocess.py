@@ -26,10 +26,9 @@ class Feed:
         piece, self.data = self.data[:10_007], self.data[10_007:]
         return piece
 
-    def fill(self, view: memoryview) -> int:
-        piece, self.data = self.data[: len(view)], self.data[len(view) :]
-        view[: len(piece)] = piece
-        return len(piece)
+    def gather(self, want: int) -> bytes:
+        piece, self.data = self.data[:want], self.data[want:]
+        return piece
 
 
 class Collected:
