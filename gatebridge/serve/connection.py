@@ -34,6 +34,7 @@ from gatebridge.wire.events import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
     from gatebridge.serve.site import Site
 
@@ -352,43 +353,45 @@ class Connection:
             self._outbox = []
         try:
             if len(pieces) == 1:
-                first = pieces[0]
-                count = self.sock.send(first, self._send_flags)
-                if count == len(first):
+                count = self.sock.send(pieces[0], self._send_flags)
+                if count == len(pieces[0]):
                     return
-                pieces = [memoryview(first)[count:]]
-            self._send_all(pieces)
+            elif len(pieces) <= _PIECES:
+                count = self.sock.sendmsg(pieces, (), self._send_flags)
+                if count == sum(map(len, pieces)):
+                    return
+            else:
+                count = 0
         except BlockingIOError:
-            self._send_all(pieces)
+            count = 0
         except OSError as error:
             self._send_failed(error)
+        self._send_rest(pieces, count)
 
-    def _send_all(self, pieces: Sequence[Piece]) -> None:
+    def _send_rest(self, pieces: Sequence[Piece], count: int) -> None:
+        """Send what is left after count bytes; the peer is slow, or there is a lot of it."""
         deadline = 0.0
+        at = 0
         try:
-            at = 0
-            while at < len(pieces):
+            while True:
+                while at < len(pieces) and count >= len(pieces[at]):
+                    count -= len(pieces[at])
+                    at += 1
+                if at == len(pieces):
+                    return
+                pieces = [memoryview(pieces[at])[count:], *pieces[at + 1 :]]
+                at = 0
                 try:
-                    count = self.sock.sendmsg(pieces[at : at + _PIECES], [], self._send_flags)
+                    count = self.sock.sendmsg(pieces[:_PIECES], (), self._send_flags)
+                    deadline = 0.0
                 except BlockingIOError:
+                    count = 0
                     deadline = deadline or monotonic() + self.site.send_idle_s
                     self._wait_writable(deadline)
-                    continue
-                deadline = 0.0
-                size = len(pieces[at])
-                while count >= size:
-                    count -= size
-                    at += 1
-                    if at == len(pieces):
-                        return
-                    size = len(pieces[at])
-                if count:
-                    pieces = [memoryview(pieces[at])[count:], *pieces[at + 1 :]]
-                    at = 0
         except OSError as error:
             self._send_failed(error)
 
-    def _send_failed(self, error: OSError) -> None:
+    def _send_failed(self, error: OSError) -> NoReturn:
         self.lost()
         raise ConnectionResetError(f"the peer has left: {error}") from None
 
@@ -417,7 +420,7 @@ class Connection:
     def _flush_outbox(self) -> None:
         """Send replies without waiting: whoever is served next takes the rest along."""
         try:
-            count = self.sock.sendmsg(self._outbox[:_PIECES], [], MSG_DONTWAIT)
+            count = self.sock.sendmsg(self._outbox[:_PIECES], (), MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError:

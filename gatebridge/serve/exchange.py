@@ -97,11 +97,15 @@ class Exchange:
 
     def write(self, data: bytes) -> None:
         self.sent += len(data)
+        connection = self.connection
         now = monotonic()
         if now - self._checked > _CHECK_S:
             self._checked = now
-            self.connection.look()
-        self._send(self.connection.wire.send_body(self.id, data))
+            connection.look()
+        with connection.lock:
+            if self.gone:
+                raise ConnectionResetError("the peer has left")
+            connection.send(connection.wire.send_body(self.id, data))
 
     def _send(self, pieces: "list[bytes | memoryview]") -> None:
         with self.connection.lock:

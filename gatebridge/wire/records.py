@@ -8,6 +8,7 @@ from gatebridge.errors import PeerError
 VERSION = 1
 HEADER = 8  # bytes, section 3.3
 MAX_CONTENT = 65_535
+_STEP = MAX_CONTENT & ~7  # of a long stream's records: section 3.3 likes multiples of eight
 NULL_ID = 0  # management records
 
 BEGIN_REQUEST = 1
@@ -49,11 +50,13 @@ def stream(kind: int, id: int, data: bytes) -> list[bytes | memoryview]:
     if size <= MAX_CONTENT:
         return [header(kind, id, size), data] if size else []
     view = memoryview(data)
-    step = MAX_CONTENT & ~7
+    full = header(kind, id, _STEP)
     out: list[bytes | memoryview] = []
-    for start in range(0, size, step):
-        piece = view[start : start + step]
-        out += (header(kind, id, len(piece)), piece)
+    end = size - size % _STEP
+    for start in range(0, end, _STEP):
+        out += (full, view[start : start + _STEP])
+    if end < size:
+        out += (header(kind, id, size - end), view[end:])
     return out
 
 
