@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 # With -S nobody has imported `os` yet, and it costs a tenth of Python's start; an application
 # that needs it will import it.
+# The C half of `signal` is loaded in any case.
 if TYPE_CHECKING or "posix" not in sys.builtin_module_names:
     import os
+    from signal import SIG_IGN, SIGTERM, signal
 else:
     import posix as os
+    from _signal import SIG_IGN, SIGTERM, signal
 
 _FILE_CHUNK = 1 << 18  # bytes
 _SPOOL_MEMORY = 1 << 20  # bytes
@@ -32,24 +35,40 @@ _LIMIT_BODY = 1 << 30  # bytes
 
 
 class Answer:
-    """The Out of the engine: a CGI response on descriptor 1 (RFC 3875 section 6)."""
+    """The Out of the engine: a CGI response on descriptor 1 (RFC 3875 section 6).
 
-    __slots__ = ("_is_nph", "cut_off", "gone", "line")
+    A server may send TERM when it wants no more. lighttpd does so as soon as it has read
+    Content-Length bytes, while the application still has to clean up; so TERM is ignored from
+    the last of them on, and before that ends the application in a way that calls its close().
+    """
+
+    __slots__ = ("_is_nph", "_left", "cut_off", "gone", "line")
 
     def __init__(self, is_nph: bool, line: str) -> None:
         self._is_nph = is_nph
+        self._left = -1  # bytes of the promised Content-Length to come, -1 unknown
         self.gone = False
         self.cut_off = False
         self.line = line
+        signal(SIGTERM, self._stop)
+
+    def _stop(self, number: int, frame: object) -> None:
+        self.gone = True
+        raise SystemExit(128 + number)
 
     def _head(self, head: Head) -> bytes:
+        self._left = head.length
         if not self._is_nph:
             return cgi_block(head)
         status = f"HTTP/1.1 {head.status}\r\nConnection: close\r\n".encode("latin-1")
         return status + head.block + b"\r\n"
 
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
+    def _write(self, head: bytes, body: bytes) -> None:
+        if self._left >= 0:
+            self._left -= len(body)
+            if self._left <= 0:
+                signal(SIGTERM, SIG_IGN)
+        view = memoryview(head + body if head else body)
         try:
             while view:
                 view = view[os.write(1, view) :]
@@ -58,16 +77,17 @@ class Answer:
             raise ConnectionResetError(f"the server has left: {error}") from None
 
     def answer(self, head: Head, body: bytes) -> None:
-        self._write(self._head(head) + body)
+        signal(SIGTERM, SIG_IGN)
+        self._write(self._head(head), body)
 
     def start(self, head: Head, data: bytes) -> None:
-        self._write(self._head(head) + data)
+        self._write(self._head(head), data)
 
     def write(self, data: bytes) -> None:
-        self._write(data)
+        self._write(b"", data)
 
     def file(self, head: Head, fd: int, offset: int, count: int) -> int:
-        self._write(self._head(head))
+        self._write(self._head(head), b"")
         os.lseek(fd, offset, 0)
         left = count
         while left:
@@ -75,7 +95,7 @@ class Answer:
             if not data:
                 break
             left -= len(data)
-            self._write(data)
+            self._write(b"", data)
         return count - left
 
     def end(self) -> None:
@@ -186,7 +206,7 @@ def _input(environ: dict[str, object], length: int) -> Body:
     from gatebridge.engine.spill import Spill, spool
 
     spill = Spill(_SPOOL_MEMORY, None, _SPOOL_FLOOR)
-    spooled = spool(Stdin(), b"", spill, _LIMIT_BODY, False)
+    spooled = spool(Stdin(), b"", spill, _LIMIT_BODY)
     set_length(environ, spooled.length)
     return Body(spooled, b"", spooled.length)
 

@@ -9,12 +9,13 @@ import inspect
 import os
 import sys
 import traceback
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from gatebridge.errors import ConfigError
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from gatebridge.engine.seams import Application
 
 _NAMES = ("application", "app", "create_app()")  # looked for where only a module is named
@@ -102,12 +103,11 @@ def _find(module: ModuleType) -> object:
         if hasattr(module, name.removesuffix("()")):
             return _pick(module, name)
     names = ", ".join(_NAMES)
-    raise ConfigError("app.no_attribute", f"{module.__name__} has none of {names}: write MODULE:NAME")
+    raise ConfigError(
+        "app.no_attribute", f"{module.__name__} has none of {names}: write MODULE:NAME"
+    )
 
 
 def _is_async(app: object) -> bool:
-    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(
-        getattr(app, "__call__", None)
-    ):
-        return True
-    return inspect.isclass(app) and hasattr(app, "__await__")
+    call = getattr(type(app), "__call__", None)  # noqa: B004 - the method itself is asked for
+    return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(call)

@@ -117,13 +117,10 @@ class Spooled:
         return gather_by_pulling(self, want)
 
 
-def spool(
-    source: "Source", first: bytes, spill: Spill, limit: int, doubtful: bool
-) -> Spooled:
+def spool(source: "Source", first: bytes, spill: Spill, limit: int) -> Spooled:
     """Read a body to its end, so that its length can be told to the application.
 
-    limit     bytes; the largest body accepted
-    doubtful  silence is an end too: the body may be shorter than was said
+    limit   bytes; the largest body accepted
     raises  PeerError("body.too_big"), PeerError("body.no_space")
     """
     piece = first
@@ -133,11 +130,6 @@ def spool(
                 spill.close()
                 raise PeerError("body.too_big", f"more than {limit} bytes")
             spill.put(piece)
-        try:
-            piece = source.pull(65_536)
-        except PeerError as error:
-            if not doubtful or error.code != "body.timeout":
-                raise
-            piece = b""
+        piece = source.pull(65_536)
         if not piece:
             return Spooled(spill)

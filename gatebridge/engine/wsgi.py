@@ -187,7 +187,9 @@ class Call:
             self._sent = self._whole = True
             self._out.answer(head, b"")
         elif self._left > 0:
-            raise AppError("body.too_short", f"{self._left} bytes of the Content-Length are missing")
+            raise AppError(
+                "body.too_short", f"{self._left} bytes of the Content-Length are missing"
+            )
         else:
             self._whole = True
             self._out.end()

@@ -53,8 +53,9 @@ LINGER = 2  # the answer is out; drop what still comes, then close
 class Connection:
     """A connection from a front server and the requests under way on it."""
 
-    __slots__ = ("_linger", "_outbox", "_send_flags", "_waits", "closed", "deadline", "eof", "exchanges", "fd", "level",
-                 "lock", "peer", "site", "sock", "turn", "wire")  # fmt: skip
+    __slots__ = ("_linger", "_outbox", "_send_flags", "_waits", "closed", "deadline", "eof",
+                 "exchanges", "fd", "level", "lock", "peer", "site", "sock", "turn",
+                 "wire")  # fmt: skip
 
     def __init__(self, sock: socket.socket, site: Site, peer: object) -> None:
         self.sock = sock
@@ -430,7 +431,13 @@ class Connection:
         self._outbox = [data] if data else []
 
     def send_file(
-        self, exchange: Exchange, pieces: Sequence[Piece], fd: int, offset: int, count: int, most: int
+        self,
+        exchange: Exchange,
+        pieces: Sequence[Piece],
+        fd: int,
+        offset: int,
+        count: int,
+        most: int,
     ) -> int:
         """Send pieces, then count bytes of a file as body. Returns how many bytes there were."""
         self.send(pieces)
@@ -449,20 +456,20 @@ class Connection:
     def cut(self, exchange: Exchange) -> None:
         """End an answer that failed half-way so that the client sees it is not complete.
 
-        What each front server makes of each ending was tried: over TCP a reset is seen by all,
-        over a Unix socket a close without END_REQUEST by all but nginx without keep_conn, and
-        that one sees OVERLOADED and a close.
+        What each front server makes of each ending was tried. Over TCP all of them see a reset.
+        Over a Unix socket they see a close without END_REQUEST, but for nginx, which takes that
+        for an end and gives up only on a record that does not belong there.
         """
-        plain_nginx = exchange.front.startswith("nginx") and not self.wire.keeps(exchange.id)
         others = len(self.exchanges) > 1
-        pieces = self.wire.send_cut(exchange.id)
+        pieces = self.wire.send_cut(exchange.id, not others)
         self.finish(exchange)
-        if others or (plain_nginx and not self.site.tcp):
+        if others:  # their answers go on
             self.send(pieces)
-            if others:
-                return
-        elif self.site.tcp:
+            return
+        if self.site.tcp:
             self.sock.setsockopt(SOL_SOCKET, SO_LINGER, _RST)
+        elif exchange.front.startswith("nginx"):
+            self.send(pieces)
         self._close()
 
     def finish(self, exchange: Exchange) -> None:

@@ -4,23 +4,25 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from gatebridge.engine.body import gather_by_pulling
-from gatebridge.engine.spill import Spill
 from gatebridge.errors import AppError, GatebridgeError, PeerError
 from gatebridge.wire.cgi_head import Head
 from gatebridge.wire.events import DATA
 
 if TYPE_CHECKING:
+    from gatebridge.engine.spill import Spill
     from gatebridge.serve.connection import Connection
 
 _CHECK_S = 0.05  # between two looks for an ABORT while an answer is streamed
+_HELD = 8000  # bytes of the error stream held back; the log has all of it
 _FILE_CHUNK = 1 << 19  # bytes read at once from a file that is sent
 
 
 class Exchange:
     """The ``Out`` and the ``Source`` of the engine, for one request id of one connection."""
 
-    __slots__ = ("_checked", "_error_text", "connection", "data", "data_ended", "ended", "environ",
-                 "error", "feed", "gone", "id", "idle_s", "sent", "started", "status")  # fmt: skip
+    __slots__ = ("_checked", "_error_text", "_held", "connection", "data", "data_ended", "ended",
+                 "environ", "error", "feed", "gone", "id", "idle_s", "sent", "started",
+                 "status")  # fmt: skip
 
     def __init__(self, connection: "Connection", id: int, ended: bool) -> None:
         self.connection = connection
@@ -34,6 +36,7 @@ class Exchange:
         self.sent = 0  # bytes of body
         self.started = 0.0  # wall clock, for the access log
         self._error_text = ""
+        self._held = b""  # of the error stream, until the answer is out
         if not ended:
             self.data: Spill | None = None  # DATA of a FILTER request
             self.data_ended = True
@@ -85,7 +88,12 @@ class Exchange:
                 raise ConnectionResetError("the peer has left")
             if self._error_text:
                 self._flush_errors()
-            pieces = connection.wire.send_answer(self.id, head, body)
+            wire = connection.wire
+            if self._held:
+                pieces = [*wire.send_head(self.id, head), *wire.send_body(self.id, body)]
+                pieces += wire.send_end(self.id, 0, self._held)
+            else:
+                pieces = wire.send_answer(self.id, head, body)
             self._finish(pieces)
 
     def start(self, head: Head, data: bytes) -> None:
@@ -130,7 +138,7 @@ class Exchange:
                 raise ConnectionResetError("the peer has left")
             if self._error_text:
                 self._flush_errors()
-            self._finish(connection.wire.send_end(self.id, 0))
+            self._finish(connection.wire.send_end(self.id, 0, self._held))
 
     def _finish(self, pieces: "list[bytes | memoryview]") -> None:
         """Send the last of the answer. The id is free before that: END_REQUEST is among it."""
@@ -177,6 +185,10 @@ class Exchange:
     def _flush_errors(self) -> None:
         data = self._error_text.encode("utf-8", "backslashreplace")
         self._error_text = ""
+        if self.front.startswith("HAProxy"):
+            # A STDERR record before the end of STDOUT ends the whole HAProxy process (2.6.12).
+            self._held = (self._held + data)[:_HELD]
+            return
         pieces = self.connection.wire.send_error(self.id, data)
         if pieces:
             self.connection.send(pieces)

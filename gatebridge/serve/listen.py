@@ -111,7 +111,9 @@ def _allow(bind: Bind) -> tuple[Network, ...]:
     allow = networks(bind.options.get("allow", ""), bind.text)
     if not allow and not _is_loopback(bind.host):
         why = "everybody who reaches this port could call the application"
-        raise ConfigError("bind.open", f"{bind.text}: {why}; add ?allow=ADDRESS of the front server")
+        raise ConfigError(
+            "bind.open", f"{bind.text}: {why}; add ?allow=ADDRESS of the front server"
+        )
     return allow
 
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     Pieces = list[bytes | memoryview]
 
-_DOUBTFUL_S = 1.0  # how long bytes are waited for that a front server may have lied about
-
 
 class Wire(Protocol):
     """The members every protocol has; see wire.events."""
@@ -43,10 +41,10 @@ class Wire(Protocol):
     def receive(self, data: bytes) -> list[Event]: ...
     def send_head(self, id: int, head: Head) -> Pieces: ...
     def send_body(self, id: int, data: bytes) -> Pieces: ...
-    def send_end(self, id: int, app_status: int) -> Pieces: ...
+    def send_end(self, id: int, app_status: int, errors: bytes = b"") -> Pieces: ...
     def send_error(self, id: int, data: bytes) -> Pieces: ...
     def send_answer(self, id: int, head: Head, body: bytes) -> Pieces: ...
-    def send_cut(self, id: int) -> Pieces: ...
+    def send_cut(self, id: int, alone: bool) -> Pieces: ...
     def keeps(self, id: int) -> bool: ...
     def direct(self, id: int) -> int: ...
     def skip(self, id: int, count: int) -> None: ...
@@ -64,7 +62,7 @@ class Site:
     submit      hands requests found beside the running one to the loop
     """
 
-    __slots__ = ("access", "app", "bind", "body_idle_s", "builder", "draining", "extra",
+    __slots__ = ("_proxy_noted", "access", "app", "bind", "body_idle_s", "builder", "extra",
                  "header_s", "limit_body", "limits", "linger_s", "log", "name", "new_wire",
                  "send_idle_s", "server", "spool_dir", "spool_floor", "spool_memory", "submit",
                  "tcp")  # fmt: skip
@@ -104,7 +102,7 @@ class Site:
         self.spool_memory = 1 << 20  # bytes
         self.spool_dir: str | None = None
         self.spool_floor = 16 << 20  # bytes
-        self.draining = False
+        self._proxy_noted = False
         self.submit: Callable[[list[tuple[Exchange, Request]]], None] = _no_loop
 
     def new_spill(self) -> Spill:
@@ -121,6 +119,8 @@ class Site:
         environ = exchange.environ = request.vars
         try:
             _, length = self.builder.build(request)
+            if self.builder.saw_proxy:
+                self._note_proxy()
             environ.update(self.extra)
             environ["wsgi.errors"] = Errors(exchange)
             if request.complete and not request.body and length <= 0:
@@ -175,11 +175,17 @@ class Site:
             return BytesIO(body[:length] if 0 <= length < len(body) else body)
         if length >= 0 and not request.doubtful:
             return Body(exchange, body, length)
-        if request.doubtful:
-            exchange.idle_s = _DOUBTFUL_S
-        spooled = spool(exchange, body, self.new_spill(), self.limit_body, request.doubtful)
+        spooled = spool(exchange, body, self.new_spill(), self.limit_body)
         set_length(environ, spooled.length)
         return Body(spooled, b"", spooled.length)
+
+    def _note_proxy(self) -> None:
+        """Say once that a Proxy header was dropped (CVE-2016-5385 and its kin)."""
+        self.builder.saw_proxy = False
+        if not self._proxy_noted:
+            self._proxy_noted = True
+            why = "a Proxy header was dropped; further ones are not reported"
+            self.log.note(PeerError("header.proxy", why), "")
 
     def _add_addresses(self, exchange: Exchange, request: Request) -> None:
         variables = request.vars

@@ -142,4 +142,3 @@ class Worker:
                 continue
             self._loop.drop(connection)
         return left
-

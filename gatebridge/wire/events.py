@@ -5,10 +5,11 @@ One connection loop serves every protocol, because each class of this package ha
     receive(data) -> list[Event]            never raises on a peer's bytes, see Fault
     send_head(id, head) -> list[bytes]      head: wire.cgi_head.Head
     send_body(id, data) -> list[bytes]
-    send_end(id, app_status) -> list[bytes]
+    send_end(id, app_status, errors) -> list[bytes]   errors: the last of the error stream
     send_error(id, data) -> list[bytes]     the error stream; [] where the protocol has none
     send_answer(id, head, body) -> list[bytes]  head, whole body and end in one go
-    send_cut(id) -> list[bytes]             end an answer that failed half-way, where that can be said
+    send_cut(id, alone) -> list[bytes]      end an answer that failed half-way, where that can be
+                                            said; alone: the connection is closed behind it
     direct(id) -> int                       n > 0: the next n bytes on the wire are pure STDIN;
                                             n < 0: the next -n are framing; 0: cannot tell
     skip(id, count)                         the caller took that many of them off the wire itself
@@ -23,16 +24,38 @@ bytes of a body are divided over Request.body and Body.
 
 from gatebridge.errors import PeerError
 from gatebridge.wire.request import (
-    AUTHORIZER as AUTHORIZER,
-    DATA as DATA,
-    FILTER as FILTER,
-    RESPONDER as RESPONDER,
-    STDIN as STDIN,
-    UNKNOWN_LENGTH as UNKNOWN_LENGTH,
-    Event as Event,
-    Pairs as Pairs,
-    Request as Request,
+    AUTHORIZER,
+    DATA,
+    FILTER,
+    RESPONDER,
+    STDIN,
+    UNKNOWN_LENGTH,
+    Event,
+    Pairs,
+    Request,
 )
+
+__all__ = [
+    "AUTHORIZER",
+    "DATA",
+    "FILTER",
+    "RESPONDER",
+    "STDIN",
+    "UNKNOWN_LENGTH",
+    "Abort",
+    "Body",
+    "BodyEnd",
+    "End",
+    "ErrorText",
+    "Event",
+    "Fault",
+    "Head",
+    "Limits",
+    "Pairs",
+    "Reply",
+    "Request",
+    "Values",
+]
 
 
 class Limits:

@@ -434,18 +434,21 @@ class FastCGI:
     def send_error(self, id: int, data: bytes) -> _Pieces:
         return stream(STDERR, id, data)
 
-    def send_end(self, id: int, app_status: int) -> _Pieces:
+    def send_end(self, id: int, app_status: int, errors: bytes = b"") -> _Pieces:
         active = self._active(id)
         if active is None:
             return []
         self._forget(active)
-        return [header(STDOUT, id, 0) + end_request(id, app_status, REQUEST_COMPLETE)]
+        end = end_request(id, app_status, REQUEST_COMPLETE)
+        return [header(STDOUT, id, 0), *stream(STDERR, id, errors), end]
 
-    def send_cut(self, id: int) -> _Pieces:
+    def send_cut(self, id: int, alone: bool) -> _Pieces:
         active = self._active(id)
         if active is None:
             return []
         self._forget(active)
+        if alone:  # a record no web server asked for: nginx gives the answer up, others ignore it
+            return [header(GET_VALUES_RESULT, NULL_ID, 0)]
         return [end_request(id, 1, OVERLOADED)]
 
     def send_answer(self, id: int, head: Head, body: bytes) -> _Pieces:

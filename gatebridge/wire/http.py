@@ -323,7 +323,7 @@ class Http:
         out += self.send_end(id, 0)
         return out
 
-    def send_end(self, id: int, app_status: int) -> Pieces:
+    def send_end(self, id: int, app_status: int, errors: bytes = b"") -> Pieces:
         """End the answer; so that the client sees a cut where it failed or is too short."""
         out: Pieces = []
         if self._conn.our_state is h11.SEND_BODY and not app_status:
@@ -341,7 +341,7 @@ class Http:
             self._end()
         return out
 
-    def send_cut(self, id: int) -> Pieces:
+    def send_cut(self, id: int, alone: bool) -> Pieces:
         return self.send_end(id, 1)
 
     def send_error(self, id: int, data: bytes) -> Pieces:

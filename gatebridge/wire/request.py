@@ -54,7 +54,9 @@ class Event:
         return ()
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and isinstance(other, Event) and other.state() == self.state()
+        return (
+            type(other) is type(self) and isinstance(other, Event) and other.state() == self.state()
+        )
 
     def __hash__(self) -> int:
         return hash(self.state())
@@ -73,7 +75,7 @@ class Request(Event):
     role      RESPONDER, AUTHORIZER or FILTER
     body      what had arrived of STDIN together with the variables
     complete  STDIN (for a FILTER: DATA too) is at its end: no Body, no BodyEnd will follow
-    doubtful  the length is the protocol's only end mark, and known to be a front server's lie
+    doubtful  CONTENT_LENGTH is known to be a front server's lie; BodyEnd tells the end
     """
 
     __slots__ = ("body", "complete", "doubtful", "id", "pairs", "repeated", "role", "vars")

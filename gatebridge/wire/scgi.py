@@ -82,22 +82,19 @@ def _check(strings: list[str], vars: dict[str, object]) -> None:
 
 
 def _hidden_length(vars: dict[str, object]) -> int:
-    """The length of a body that nginx announces as 0.
+    """The length of a body of which nginx announces a part.
 
-    With scgi_request_buffering off, and HTTP/2 or HTTP/3 in front, nginx (1.22) says
-    CONTENT_LENGTH 0 and sends the body all the same; the client's own header has the length.
-    Anybody else's HTTP_CONTENT_LENGTH is never believed.
+    With scgi_request_buffering off nginx (1.22) says as CONTENT_LENGTH what it has read so far,
+    0 at times, and sends the whole body all the same. The client's own Content-Length, of which
+    nginx lets one valid one pass, has the length. Nobody else's is ever believed.
     """
-    if vars["CONTENT_LENGTH"] != "0" or "HTTP_CONTENT_LENGTH" not in vars:
+    if "HTTP_CONTENT_LENGTH" not in vars or "DOCUMENT_URI" not in vars:
         return 0
-    protocol = str(vars.get("SERVER_PROTOCOL"))
-    software = str(vars.get("SERVER_SOFTWARE") or "nginx/")
-    if not protocol.startswith(("HTTP/2", "HTTP/3")) or not software.startswith("nginx/"):
-        return 0
-    if "DOCUMENT_URI" not in vars:
+    if not str(vars.get("SERVER_SOFTWARE") or "nginx/").startswith("nginx/"):
         return 0
     try:
-        return decimal(str(vars["HTTP_CONTENT_LENGTH"]), MAX_LENGTH)
+        length = decimal(str(vars["HTTP_CONTENT_LENGTH"]), MAX_LENGTH)
+        return length if length > decimal(str(vars["CONTENT_LENGTH"]), MAX_LENGTH) else 0
     except PeerError:
         return 0
 

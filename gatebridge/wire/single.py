@@ -64,7 +64,7 @@ class Single:
         self, vars: dict[str, object], repeated: bool, pairs: Pairs, rest: bytes, lie: int = 0
     ) -> list[Event]:
         """The events of complete variables. rest: what came behind them. lie: see Scgi."""
-        length = body_length(vars, repeated, pairs) or lie
+        length = lie or body_length(vars, repeated, pairs)
         if len(rest) > length:
             rest = rest[:length]
         self._left = left = length - len(rest)
@@ -114,11 +114,11 @@ class Single:
     def send_body(self, id: int, data: bytes) -> Pieces:
         return [data] if data else []
 
-    def send_end(self, id: int, app_status: int) -> Pieces:
+    def send_end(self, id: int, app_status: int, errors: bytes = b"") -> Pieces:
         self.closing = True
         return []
 
-    def send_cut(self, id: int) -> Pieces:
+    def send_cut(self, id: int, alone: bool) -> Pieces:
         self.closing = True
         return []  # a body ends with the connection here, whole or not
 

@@ -216,7 +216,7 @@ def test_cut_answer_is_not_ended():
     protocol.receive(GET)
     protocol.send_head(1, make_head("200 OK", []))
     assert protocol.keeps(1)
-    assert protocol.send_cut(1) == []
+    assert protocol.send_cut(1, True) == []
     assert protocol.closing
     assert not protocol.keeps(1)
 
