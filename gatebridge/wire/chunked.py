@@ -21,7 +21,7 @@ _TRAILER = 2
 class Chunked:
     """One chunked body. left: bytes of the chunk's data still to come. done: it is at its end."""
 
-    __slots__ = ("_awaited", "_extra", "_line", "done", "left")
+    __slots__ = ("_awaited", "_error", "_extra", "_line", "done", "left")
 
     def __init__(self) -> None:
         self.left = 0
@@ -29,12 +29,15 @@ class Chunked:
         self._line = bytearray()  # an incomplete one
         self._awaited = _SIZE
         self._extra = 0
+        self._error: PeerError | None = None
 
     def receive(self, data: bytes) -> tuple[bytes, bytes]:
         """Read on: (bytes of body, bytes behind the body's end).
 
-        raises  PeerError("http.chunk")
+        raises  PeerError("http.chunk"), at the next call where there was body before it
         """
+        if self._error is not None:
+            raise self._error
         pieces: list[bytes] = []
         at = 0
         size = len(data)
@@ -45,7 +48,13 @@ class Chunked:
                 pieces.append(piece)
                 at += len(piece)
             else:
-                at = self._read_line(data, at)
+                try:
+                    at = self._read_line(data, at)
+                except PeerError as error:
+                    if not pieces:
+                        raise
+                    self._error = error  # what came before it counts, however it was cut
+                    break
         return b"".join(pieces), data[at:]
 
     def skip(self, count: int) -> None:
