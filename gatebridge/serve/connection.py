@@ -23,6 +23,7 @@ from gatebridge.serve.exchange import Exchange
 from gatebridge.wire.events import (
     DATA,
     FILTER,
+    STDIN,
     Abort,
     Body,
     BodyEnd,
@@ -134,14 +135,10 @@ class Connection:
                 fresh.append((exchange, event))
             elif isinstance(event, Body):
                 reader = self.exchanges.get(event.id)
-                if reader is not None:
+                if reader is not None and not (reader.ended and event.stream == STDIN):
                     reader.arrived(event.data, event.stream)
             elif isinstance(event, BodyEnd):
-                reader = self.exchanges.get(event.id)
-                if reader is not None and event.stream == DATA:
-                    reader.data_ended = True
-                elif reader is not None:
-                    reader.ended = True
+                self._body_end(event, fresh)
             elif isinstance(event, Reply):
                 self._outbox.append(event.data)
                 self._flush_outbox()
@@ -150,6 +147,19 @@ class Connection:
             elif isinstance(event, Fault):
                 self._fault(event)
         return fresh
+
+    def _body_end(self, event: BodyEnd, fresh: list[tuple[Exchange, Request]]) -> None:
+        exchange = self.exchanges.get(event.id)
+        if exchange is None:
+            return
+        if event.stream == DATA:
+            exchange.data_ended = True
+            return
+        exchange.ended = True
+        if exchange.deferred is not None:
+            request = exchange.claim()
+            if request is not None:
+                fresh.append((exchange, request))
 
     def _aborted(self, id: int) -> None:
         """Answer the id at once, so that the server may use it again; the rest is discarded."""
@@ -174,9 +184,11 @@ class Connection:
     def _end_of_input(self) -> None:
         """The peer has closed its side, or all of it. A body that is not whole is lost."""
         self.eof = True
-        for exchange in self.exchanges.values():
+        for exchange in list(self.exchanges.values()):
             if not exchange.ended:
                 exchange.gone = True
+                if exchange.deferred is not None:
+                    del self.exchanges[exchange.id]
 
     def lost(self) -> None:
         """Nothing can be sent any more."""
@@ -250,8 +262,13 @@ class Connection:
         """The next want bytes of STDIN, fewer only at its end; see engine.seams.Source."""
         parts: list[Piece] = []
         while want > 0:
-            if len(self.exchanges) == 1:  # nobody else needs what we read: the kernel may wait
-                want = self._gather_direct(exchange, parts, want, self._receive_flags(exchange))
+            if exchange.has_turn and len(self.exchanges) == 1:  # nobody else reads
+                flags = self._receive_flags(exchange)
+                self.site.gate.enter()
+                try:
+                    want = self._gather_direct(exchange, parts, want, flags)
+                finally:
+                    self.site.gate.leave()
             else:
                 with self.lock:
                     want = self._gather_direct(exchange, parts, want, MSG_DONTWAIT)
@@ -343,7 +360,9 @@ class Connection:
             raise PeerError("body.timeout", "no byte of the body came in time")
         waiter = poll()
         waiter.register(self.fd, POLLIN)
+        self.site.gate.enter()
         waiter.poll(_SLICE_MS if len(self.exchanges) > 1 else min(left * 1000 + 1, 60_000))
+        self.site.gate.leave()
 
     # -- sending; the lock is held
 

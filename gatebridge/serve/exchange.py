@@ -11,6 +11,7 @@ from gatebridge.wire.events import DATA
 if TYPE_CHECKING:
     from gatebridge.engine.spill import Spill
     from gatebridge.serve.connection import Connection
+    from gatebridge.wire.request import Request
 
 _CHECK_S = 0.05  # between two looks for an ABORT while an answer is streamed
 _HELD = 8000  # bytes of the error stream held back; the log has all of it
@@ -20,9 +21,9 @@ _FILE_CHUNK = 1 << 19  # bytes read at once from a file that is sent
 class Exchange:
     """The ``Out`` and the ``Source`` of the engine, for one request id of one connection."""
 
-    __slots__ = ("_checked", "_error_text", "_held", "connection", "data", "data_ended", "ended",
-                 "environ", "error", "feed", "gone", "id", "idle_s", "sent", "started",
-                 "status")  # fmt: skip
+    __slots__ = ("_checked", "_error_text", "_held", "connection", "data", "data_ended",
+                 "deferred", "ended", "environ", "error", "feed", "gone", "has_turn", "id",
+                 "idle_s", "sent", "started", "status")  # fmt: skip
 
     def __init__(self, connection: "Connection", id: int, ended: bool) -> None:
         self.connection = connection
@@ -37,10 +38,11 @@ class Exchange:
         self.started = 0.0  # wall clock, for the access log
         self._error_text = ""
         self._held = b""  # of the error stream, until the answer is out
-        if not ended:
-            self.data: Spill | None = None  # DATA of a FILTER request
-            self.data_ended = True
-            self.idle_s = connection.site.body_idle_s  # how long a read waits for a byte
+        self.data: Spill | None = None  # DATA of a FILTER request
+        self.data_ended = True
+        self.idle_s = connection.site.body_idle_s  # how long a read waits for a byte
+        self.has_turn = False  # its thread has the connection's turn
+        self.deferred: Request | None = None  # not run yet: too many threads wait for bodies
 
     @property
     def line(self) -> str:
@@ -76,6 +78,14 @@ class Exchange:
         except PeerError as error:
             self.error = error
             self.ended = self.data_ended = True
+        if self.deferred is not None:
+            self.connection.deadline = monotonic() + self.idle_s
+
+    def claim(self) -> "Request | None":
+        """Take the deferred request, once. The connection's lock is held."""
+        request, self.deferred = self.deferred, None
+        self.connection.deadline = 0.0
+        return request
 
     # -- Out
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from gatebridge.errors import PeerError
 from gatebridge.serve.connection import ARM, CLOSED, Connection
+from gatebridge.serve.gate import Gate
 from gatebridge.serve.poller import new_poller
 
 if TYPE_CHECKING:
@@ -77,8 +78,11 @@ class Loop:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self.poller.listen(self._wake_read)
+        self.gate = Gate(max(1, threads // 2))
+        self.deferred: deque[Exchange] = deque()  # their bodies come without a thread
         for listener in listeners:
             listener.site.submit = self.submit
+            listener.site.gate = self.gate
             self.poller.listen(listener.fd)
 
     # -- threads
@@ -146,6 +150,9 @@ class Loop:
         while not self.stopping:
             if self.pending:
                 self._run_pending(slot)
+            if self.deferred and not self.gate.full:
+                self._undefer()
+                continue
             if self.surplus > 0:
                 self._park(slot)
                 continue
@@ -210,7 +217,13 @@ class Loop:
                 break
             if len(fresh) > 1:
                 self.submit(fresh[1:])
-            self._run(slot, *fresh[0])
+            exchange, request = fresh[0]
+            if not exchange.ended:
+                if self.gate.full:
+                    self._defer(exchange, request)
+                    break
+                exchange.has_turn = True
+            self._run(slot, exchange, request)
             fresh = connection.next_ahead() if connection.site.name == "http" else []
         self._settle(connection, True)
 
@@ -257,6 +270,11 @@ class Loop:
     def _arm(self, connection: Connection) -> None:
         """Wait for more. A single poller needs no one-shot, and saves a call for each request."""
         fd = connection.fd
+        if connection.eof:  # nothing more comes; the thread that answers settles
+            if connection.level:
+                connection.level = False
+                self.poller.disarm(fd)
+            return
         level = self.pollers == 1 and not connection.writable_wanted
         if self.connections.get(fd) is not connection:
             self.connections[fd] = connection
@@ -295,13 +313,48 @@ class Loop:
                 exchange, request = self.pending.popleft()
             except IndexError:  # another thread was quicker
                 return
+            turn = False
             if exchange.error is not None:
                 exchange.connection.site.refuse(exchange, exchange.error)
             elif not exchange.gone:
+                if not exchange.ended:
+                    exchange.has_turn = turn = exchange.connection.turn.acquire(False)
                 self._run(slot, exchange, request)
             else:
                 exchange.connection.site.release(exchange)
-            self._settle(exchange.connection, False)
+            self._settle(exchange.connection, turn)
+
+    def _defer(self, exchange: Exchange, request: Request) -> None:
+        """Keep a request until its body is whole, or a thread may wait for it."""
+        connection = exchange.connection
+        with connection.lock:
+            exchange.deferred = request
+            connection.deadline = monotonic() + exchange.idle_s
+        self.deferred.append(exchange)
+        if self.watch_asleep:
+            self._rouse()
+
+    def _undefer(self) -> None:
+        """Run the oldest deferred request after all."""
+        try:
+            exchange = self.deferred.popleft()
+        except IndexError:  # another thread was quicker
+            return
+        with exchange.connection.lock:
+            request = exchange.claim() if not exchange.gone else None
+        if request is not None:
+            self.submit([(exchange, request)])
+
+    def expire_deferred(self, connection: Connection) -> None:
+        """Refuse what waits for a body of which nothing came in time."""
+        for exchange in list(connection.exchanges.values()):
+            if exchange.ended or exchange.deferred is None:
+                continue
+            with connection.lock:
+                request = exchange.claim()
+            if request is not None:
+                connection.site.refuse(exchange, PeerError("body.timeout", "its body did not come"))
+                self._settle(connection, False)
 
     def refuse_surplus(self) -> None:
         """Answer 503 to what max_queue has no room for."""

@@ -13,6 +13,7 @@ from gatebridge.engine.wsgi import FileWrapper, run
 from gatebridge.environ.build import set_length
 from gatebridge.errors import PeerError
 from gatebridge.serve.exchange import DataSource, Errors
+from gatebridge.serve.gate import Gate
 from gatebridge.wire.events import FILTER, UNKNOWN_LENGTH
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Site:
     submit      hands requests found beside the running one to the loop
     """
 
-    __slots__ = ("_proxy_noted", "access", "app", "bind", "body_idle_s", "builder", "extra",
+    __slots__ = ("_proxy_noted", "access", "app", "bind", "body_idle_s", "builder", "extra", "gate",
                  "header_s", "limit_body", "limits", "linger_s", "log", "name", "new_wire",
                  "send_idle_s", "server", "spool_dir", "spool_floor", "spool_memory", "submit",
                  "tcp")  # fmt: skip
@@ -94,6 +95,7 @@ class Site:
             "gatebridge.protocol": name,
             "gatebridge.bind": bind,
         }
+        self.gate = Gate(1 << 20)  # the loop's, once there is one
         self.limit_body = 1 << 30  # bytes
         self.header_s = 10.0
         self.body_idle_s = 60.0

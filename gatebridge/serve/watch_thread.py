@@ -140,7 +140,11 @@ class Watch:
         """Close what did not become a request, or did not end, in time."""
         loop = self._loop
         for connection in list(loop.connections.values()):
-            if connection.deadline and now > connection.deadline and not connection.exchanges:
+            if not connection.deadline or now <= connection.deadline:
+                continue
+            if connection.exchanges:
+                loop.expire_deferred(connection)
+            else:
                 loop.expire(connection)
 
     def _resume(self, now: float) -> None:

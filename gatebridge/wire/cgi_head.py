@@ -201,7 +201,7 @@ def parse_head(data: bytes, limit: int) -> tuple[Head, int] | None:
     for position, line in enumerate(lines):
         text = line[:-1] if line.endswith("\r") else line
         if position == 0 and text.startswith("HTTP/"):
-            status = text.partition(" ")[2]
+            status = text.partition(" ")[2] or "missing"  # is_status() refuses that
             continue
         name, value = _field(text)
         if name.lower() == "status":
