@@ -177,7 +177,7 @@ class FastCGI:
         if len(head) < HEADER:
             return end
         self._buffer = b""
-        self._kind = head[1]
+        self._kind = head[1] or 256  # type 0 is not our mark for "between records"
         self._id = (head[2] << 8) | head[3]
         self._left = (head[4] << 8) | head[5]
         self._pad = head[6]
@@ -356,7 +356,7 @@ class FastCGI:
     def _management(self, kind: int, events: list[Event]) -> None:
         """Section 4.2; types that only an application sends, or that have an id, are ignored."""
         if kind > UNKNOWN_TYPE and self._id == NULL_ID:
-            events.append(Reply(record(UNKNOWN_TYPE, NULL_ID, bytes((kind, 0, 0, 0, 0, 0, 0, 0)))))
+            events.append(Reply(record(UNKNOWN_TYPE, NULL_ID, bytes((kind & 255, 0, 0, 0, 0, 0, 0, 0)))))
 
     # -- failing
 
