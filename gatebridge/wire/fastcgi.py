@@ -303,6 +303,8 @@ class FastCGI:
         events.append(Request(active.id, variables, repeated, pairs, active.role, body, done))
         if not done and not active.stdin_open:
             events.append(BodyEnd(active.id, STDIN))
+        if not done and active.role == FILTER and not active.data_open:
+            events.append(BodyEnd(active.id, DATA))
 
     def _body(self, active: Stream, kind: int, piece: bytes, events: list[Event]) -> None:
         if active.refused or not (active.stdin_open if kind == STDIN else active.data_open):
@@ -333,7 +335,8 @@ class FastCGI:
         if not was or not active.ready:
             return
         last = events[-1] if events else None
-        if isinstance(last, Request) and last.id == active.id and not active.data_open:
+        more = active.stdin_open or active.data_open
+        if isinstance(last, Request) and last.id == active.id and not more:
             last.complete = True
         else:
             events.append(BodyEnd(active.id, kind))
