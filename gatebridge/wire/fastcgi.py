@@ -116,7 +116,7 @@ class FastCGI:
             and data[:10] == _BEGIN_1
             and data[16:20] == _PARAMS_1
             and len(data) == _FRAME + (data[20] << 8) + data[21] + data[22]
-            and not (self._streams or self._quick or self._kind or self._buffer)
+            and not (self._streams or self._quick or self._kind or self._buffer or self._broken)
         ):
             return self._whole_get(data)
         if self._quick:
