@@ -359,7 +359,8 @@ class FastCGI:
     def _management(self, kind: int, events: list[Event]) -> None:
         """Section 4.2; types that only an application sends, or that have an id, are ignored."""
         if kind > UNKNOWN_TYPE and self._id == NULL_ID:
-            events.append(Reply(record(UNKNOWN_TYPE, NULL_ID, bytes((kind & 255, 0, 0, 0, 0, 0, 0, 0)))))
+            content = bytes((kind & 255, 0, 0, 0, 0, 0, 0, 0))
+            events.append(Reply(record(UNKNOWN_TYPE, NULL_ID, content)))
 
     # -- failing
 
