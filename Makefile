@@ -1,7 +1,8 @@
 # make demo    the demo application behind nginx (or alone, where there is no nginx)
 # make test    the test suite
 # make lint    ruff and mypy
-# make clean   remove what the other three made
+# make native  a wheel of the same files compiled by mypyc, in dist/ (needs a C compiler)
+# make clean   remove what the others made
 #
 # PYTHON=python3.13 chooses the interpreter, VENV=folder where its environment goes,
 # ARGS="..." goes to the demo or to pytest.
@@ -13,7 +14,7 @@ ARGS ?=
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --retries 10 install --quiet
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint native clean
 
 demo: $(VENV)/.installed
 	@$(bin)/gatebridge demo $(ARGS)
@@ -25,6 +26,11 @@ lint: $(VENV)/.installed-lint
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy --strict gatebridge
+
+native: $(VENV)/.installed
+	rm -rf build/native && mkdir -p build/native dist
+	git archive HEAD | tar -x -C build/native  # mypyc leaves its output beside the sources
+	HATCH_BUILD_HOOKS_ENABLE=1 $(bin)/python -m pip wheel --quiet --no-deps -w dist build/native
 
 clean:
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -45,9 +45,24 @@ class Commands(click.Group):
 
 
 @click.command(cls=Commands)
-@click.version_option(__version__, prog_name="gatebridge")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, option, asked: _version(ctx) if asked else None,
+    help="Show the version and which build it is, and exit.",
+)
 def group() -> None:
     """The gateway between web servers that speak CGI, FastCGI, SCGI or uwsgi, and Python."""
+
+
+def _version(ctx: click.Context) -> None:
+    from gatebridge.wire import records
+
+    build = "pure Python" if str(records.__file__).endswith(".py") else "compiled by mypyc"
+    click.echo(f"gatebridge {__version__} ({build}, Python {sys.version.partition(' ')[0]})")
+    ctx.exit()
 
 
 def main(args: Sequence[str] | None = None) -> None:
