@@ -39,11 +39,16 @@ class FileWrapper:
 
 
 def _plain_file(filelike: "Any") -> "FileIO | BufferedReader | BufferedRandom | None":
-    """The open file itself. What only delegates fileno(), as gzip does, holds other bytes."""
-    file = getattr(filelike, "file", filelike)  # tempfile's wrapper
-    if isinstance(file, (BufferedReader, BufferedRandom)):
-        return file if isinstance(file.raw, FileIO) else None
-    return file if isinstance(file, FileIO) else None
+    """The open file itself. What only delegates fileno(), as gzip does, holds other bytes, and
+    so may anything with a read() of its own: only the very types that open() makes will do.
+    """
+    file = filelike
+    if type(filelike).__module__ == "tempfile":  # its wrapper reads through
+        file = getattr(filelike, "file", None)
+    kind = type(file)
+    if kind is BufferedReader or kind is BufferedRandom:
+        return file if type(file.raw) is FileIO else None
+    return file if kind is FileIO else None
 
 
 class Call:
