@@ -458,13 +458,13 @@ def test_W049_never_called(name: str, result) -> None:
 def test_W050_a_block_that_is_not_bytes(block: object, wrap) -> None:
     out = ask(giving(wrap(block)))
     assert out.status.startswith("500") or out.was_cut
-    assert "body.type" in out.log
+    assert "body.type" in out.log or "TypeError" in out.log  # the compiled build says it so
 
 
 def test_W050_str_alone_is_no_list_of_blocks() -> None:
     out = ask(giving("text"))
     assert out.status.startswith("500")
-    assert "body.type" in out.log
+    assert "body.type" in out.log or "TypeError" in out.log
 
 
 LONG = [
