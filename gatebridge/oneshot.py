@@ -7,7 +7,6 @@ import sys
 from io import BytesIO
 
 from gatebridge.engine.body import Body, gather_by_pulling
-from gatebridge.engine.pages import refusal_page
 from gatebridge.engine.wsgi import FileWrapper, run
 from gatebridge.environ.build import Builder, set_length
 from gatebridge.errors import AppError, PeerError
@@ -186,6 +185,8 @@ def answer(app: "Application", mount: str | None = None) -> int:
         environ, length = Builder(mount, run_once=True).build(request)
         environ["wsgi.input"] = BytesIO() if empty else _input(environ, length)
     except PeerError as error:
+        from gatebridge.engine.pages import refusal_page
+
         out.note(AppError(error.code, error.detail))
         head, body = refusal_page(error, is_head)
         out.answer(head, body)
@@ -195,7 +196,16 @@ def answer(app: "Application", mount: str | None = None) -> int:
     environ["gatebridge.protocol"] = "cgi"
     environ["gatebridge.bind"] = "standard input and output"
     run(app, environ, out)
+    body = environ["wsgi.input"]
+    if isinstance(body, Body) and not out.gone and _is_socket(0):
+        # Under mod_cgid standard input and output are one socket: leaving with unread bytes in
+        # it resets the connection, and with it what the server has not read of the answer.
+        body.drain()
     return 1 if out.cut_off else 0
+
+
+def _is_socket(fd: int) -> bool:
+    return os.fstat(fd).st_mode & 0o170000 == 0o140000  # S_ISSOCK, without importing stat
 
 
 def _input(environ: dict[str, object], length: int) -> Body:

@@ -121,6 +121,15 @@ class Body:
                 return b"".join(parts)
             parts.append(piece)
 
+    def drain(self) -> None:
+        """Read what nobody wanted, and throw it away."""
+        self._buffer = b""
+        try:
+            while self._next(CHUNK):
+                pass
+        except OSError:  # the peer has left, and nothing is lost
+            pass
+
     def readline(self, size: int | None = -1) -> bytes:
         limit = -1 if size is None or size < 0 else size
         parts: list[bytes] = []

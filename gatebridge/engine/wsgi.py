@@ -5,7 +5,6 @@ The caller gives an ``Out``; everything about sockets, records and logs is behin
 
 from io import BufferedRandom, BufferedReader, FileIO
 
-from gatebridge.engine.pages import failure_page, refusal_page
 from gatebridge.errors import AppError, PeerError
 from gatebridge.wire.cgi_head import Head, make_head
 
@@ -204,11 +203,14 @@ class Call:
         out = self._out
         if out.gone:
             return
+        # Imported here: a one-shot CGI request that succeeds does without them.
+        from gatebridge.engine.pages import failure_page, refusal_page
+
         if isinstance(error, PeerError) and not self._sent:
             self._sent = self._whole = True
             out.answer(*refusal_page(error, self._is_head))
             return
-        from os import urandom  # here: the cold path is without os until something fails
+        from os import urandom
 
         incident = urandom(4).hex()
         out.failed(incident, error)
