@@ -51,7 +51,7 @@ def passed(g: Ground, path: str, target: str, more: str = "") -> str:
 
 def handled(g: Ground, path: str) -> str:
     handler = f"proxy:unix:{g.sockets.fcgi}|fcgi://localhost/"
-    return f'<Location "{path}">\nCGIPassAuth On\nSetHandler "{handler}"\n</Location>'
+    return f'<Location "{path}">\nSetHandler "{handler}"\n</Location>'
 
 
 def htaccess(g: Ground) -> str:
@@ -59,7 +59,7 @@ def htaccess(g: Ground) -> str:
     root = g.folder / f"site-{g.port}"
     root.mkdir()
     (root / ".htaccess").write_text(
-        "CGIPassAuth On\nRewriteEngine On\n"
+        "RewriteEngine On\n"
         "RewriteCond %{REQUEST_URI} !^/cgi-bin/\n"
         "RewriteRule ^(.*)$ /cgi-bin/app.cgi/$1 [QSA,L]\n"
     )
@@ -102,9 +102,14 @@ SITES = (
     Site("apache-fastcgi-handler-root", lambda g: handled(g, "/"), daemon="root"),
     Site("apache-fastcgi-handler-app", lambda g: handled(g, "/app"), "/app"),
     Site(
+        "apache-fastcgi-handler-nodecode",
+        lambda g: "AllowEncodedSlashes NoDecode\n" + handled(g, "/app"),
+        "/app",
+    ),
+    Site(
         "apache-fcgid-wrapper-app",
         lambda g: (
-            f'<Location "/app">\nCGIPassAuth On\nSetHandler fcgid-script\n'
+            f'<Location "/app">\nSetHandler fcgid-script\n'
             f'FcgidWrapper "{g.cgi_bin}/app.fcgi" virtual\n</Location>'
         ),
         "/app",
@@ -112,20 +117,13 @@ SITES = (
     ),
     Site(
         "apache-fcgid-file",
-        lambda g: (
-            f'Alias /app "{g.cgi_bin}/app.fcgi"\n'
-            f'<Directory "{g.cgi_bin}">\nCGIPassAuth On\n</Directory>\n'
-            "AddHandler fcgid-script .fcgi"
-        ),
+        lambda g: f'Alias /app "{g.cgi_bin}/app.fcgi"\nAddHandler fcgid-script .fcgi',
         "/app",
         "",
     ),
     Site(
         "apache-cgi-scriptalias",
-        lambda g: (
-            f'ScriptAlias /cgi-bin/ "{g.cgi_bin}/"\n'
-            f'<Directory "{g.cgi_bin}">\nCGIPassAuth On\n</Directory>'
-        ),
+        lambda g: f'ScriptAlias /cgi-bin/ "{g.cgi_bin}/"',
         "/cgi-bin/app.cgi",
         "",
     ),
@@ -166,7 +164,10 @@ FcgidIPCDir "{folder}/fcgid"
 FcgidProcessTableFile "{folder}/fcgid_shm"
 FcgidMaxRequestLen 67108864
 FcgidMinProcessesPerClass 0
-FcgidMaxProcessesPerClass 1
+FcgidMaxProcessesPerClass 4
+FcgidSpawnScoreUpLimit 1000
+FcgidErrorScanInterval 1
+FcgidZombieScanInterval 1
 FcgidOutputBufferSize 0
 Mutex "file:{folder}" default
 KeepAliveTimeout 1
@@ -180,17 +181,19 @@ ServerName www.example.test
 ServerAdmin webmaster@example.test
 DocumentRoot "{ground.www}"
 TypesConfig /dev/null
-AllowEncodedSlashes NoDecode
 <Directory />
  Require all granted
  AllowOverride All
  Options +ExecCGI +FollowSymLinks
 </Directory>
+<Location "/">
+ CGIPassAuth On
+</Location>
 """
     for site, place in grounds:
         text += (
             f"Listen 127.0.0.1:{place.port}\n<VirtualHost 127.0.0.1:{place.port}>\n"
-            f"ServerName www.example.test\nAllowEncodedSlashes NoDecode\n{site.text(place)}\n"
+            f"ServerName www.example.test\n{site.text(place)}\n"
             "</VirtualHost>\n"
         )
     (folder / "apache.conf").write_text(text)

@@ -60,7 +60,7 @@ SITES = (
     Site("lighttpd-scgi-app", lambda g: backend("scgi", "/app", g.sockets.scgi_tcp), "/app"),
     Site(
         "lighttpd-uwsgi-app",
-        lambda g: backend("scgi", "/app", g.sockets.uwsgi, '"protocol" => "uwsgi"'),
+        lambda g: 'scgi.protocol = "uwsgi"\n' + backend("scgi", "/app", g.sockets.uwsgi),
         "/app",
     ),
     Site(

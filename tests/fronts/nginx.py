@@ -37,7 +37,7 @@ KEPT = "fastcgi_keep_conn on;"
 
 def params(protocol: str) -> str:
     left_out = {"scgi": ("CONTENT_LENGTH", "GATEWAY_INTERFACE"), "uwsgi": ("GATEWAY_INTERFACE",)}
-    return " ".join(
+    return ("scgi_param SCGI 1; " if protocol == "scgi" else "") + " ".join(
         f"{protocol}_param {name} {value};"
         for name, value in PARAMS
         if name not in left_out.get(protocol, ())

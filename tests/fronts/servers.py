@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.suite.modes import wait_until
+from tests.suite.modes import read_from, wait_until
 
 REQUIRE = os.environ.get("GATEBRIDGE_REQUIRE_FRONTS") == "1"
 SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/sbin"])
@@ -115,6 +115,7 @@ class Server:
         self.ports = list(ports)
         self.logs = [folder / f"{name}.out", *logs]
         self.stop_by = stop
+        self._marks: list[list[tuple[Path, int]]] = [[]]
         env = {
             "PATH": SEARCH,
             "HOME": str(folder),
@@ -131,9 +132,17 @@ class Server:
             self.stop()
             raise AssertionError(f"{name} did not come up: {argv}\n{self.log()}")
 
-    def log(self) -> str:
-        shown = [p.read_text("utf-8", "replace") for p in self.logs if p.exists()]
-        return "\n".join(shown)
+    def log(self, since: int = 0) -> str:
+        """All of its logs; with a mark, only what the error logs have gained since."""
+        found = [path for path in self.logs if path.exists()]
+        if not since:
+            return "\n".join(read_from(path, 0) for path in found)
+        sizes = dict(self._marks[since])
+        return "\n".join(read_from(path, sizes.get(path, 0)) for path in found)
+
+    def mark(self) -> int:
+        self._marks.append([(path, path.stat().st_size) for path in self.logs if path.exists()])
+        return len(self._marks) - 1
 
     def stop(self) -> None:
         """End it by its own process id."""

@@ -10,7 +10,7 @@ import pytest
 from tests.fronts.servers import program
 from tests.suite import wires
 from tests.suite.differences import runs, wanted
-from tests.suite.modes import Mode, Oneshot, check, environment, wait_until
+from tests.suite.modes import Mode, Oneshot, check, environment, read_from, wait_until
 from tests.suite.rows import ANSWERS, BODIES, FAILURES, UPLOADS
 from tests.suite.rows_environ import ENVIRON
 from tests.suite.stage import Stage
@@ -38,8 +38,11 @@ class Behind(Mode):
             log.write(resp.errors)  # fcgiwrap sends the script's stderr over the wire
         return resp
 
-    def log(self) -> str:
-        return self.path.read_text("utf-8", "replace")
+    def log(self, since: int = 0) -> str:
+        return read_from(self.path, since)
+
+    def mark(self) -> int:
+        return self.path.stat().st_size
 
 
 def run(stage: Stage, name: str, argv: list[str], address: str) -> "subprocess.Popen[bytes]":

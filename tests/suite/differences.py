@@ -7,11 +7,152 @@ entry that is no longer true fails. First match wins.
 
 from fnmatch import fnmatchcase
 
-from tests.suite.want import Row, Want
+from tests.suite.want import MOUNT, PORT, Row, Want
+
+
+def path(info: str, query: str = "") -> Want:
+    return Want(environ={"SCRIPT_NAME": MOUNT, "PATH_INFO": info, "QUERY_STRING": query})
+
 
 Entry = tuple[str, str, str, Want | None]
 
-DIFFERENCES: tuple[Entry, ...] = ()
+MERGES = "merges double slashes before it matches a location, and its split says the merged path"
+KEEPS = "collects the whole answer before it sends the head, and gives what came a Content-Length"
+NO_END = "the answer ends where the connection does, and a Unix socket has no reset"
+
+DIFFERENCES: tuple[Entry, ...] = (
+    # --- no front server
+    ("raise-halfway-no-length", "scgi-unix", NO_END, Want(200)),
+    ("raise-halfway-no-length", "uwsgi-unix", NO_END, Want(200)),
+    (
+        "environ-request",
+        "http-unix",
+        "the peer of a Unix socket has no address",
+        Want(environ={"REMOTE_ADDR": "", "HTTP_X_ONE": "1", "SERVER_PORT": PORT}),
+    ),
+    (
+        "environ-forwarded-not-believed",
+        "http-unix",
+        "the peer of a Unix socket has no address",
+        Want(environ={"REMOTE_ADDR": "", "wsgi.url_scheme": "http"}),
+    ),
+    # --- answers that fail half-way: fronts that cannot be told
+    ("raise-halfway-no-length", "lighttpd-*-streamed", "sends as it comes", Want(200, cut=True)),
+    ("raise-halfway-no-length", "lighttpd-*", KEEPS, Want(200)),
+    (
+        "raise-halfway-no-length",
+        "caddy-*",
+        "takes every error of the connection, a reset and a broken record too, for the end",
+        Want(200),
+    ),
+    *(
+        (row, mode, f"ignores the application's Content-Length, and {NO_END}", Want(200))
+        for mode in ("apache-scgi-root-unix", "apache-cgi-*")
+        for row in (
+            "raise-early",
+            "raise-halfway*",
+            "ends-short",
+            "file-shorter-than-said",
+            "exc-info-too-late",
+        )
+    ),
+    ("raise-halfway-no-length", "apache-uwsgi-app", NO_END, Want(200)),
+    (
+        "raise-halfway-no-length",
+        "apache-fcgid-*",
+        "mod_fcgid takes every ending for the end, or puts its error page behind the answer",
+        Want(200),
+    ),
+    ("raise-halfway-no-length", "nginx-*-tcp-*", "over TCP there is a reset", Want(200, cut=True)),
+    ("raise-halfway-no-length", "nginx-scgi-*", NO_END, Want(200)),
+    ("raise-halfway-no-length", "nginx-uwsgi-*", NO_END, Want(200)),
+    # --- paths
+    ("path-double-slash", "nginx-*", MERGES, path("/x/y")),
+    ("path-double-slash-inside", "nginx-*", MERGES, path("/x/y/")),
+    ("path-double-slash", "apache-*", MERGES, path("/x/y")),
+    ("path-double-slash-inside", "apache-*", MERGES, path("/x/y/")),
+    ("path-double-slash", "lighttpd-*", MERGES, path("/x/y")),
+    ("path-double-slash-inside", "lighttpd-*", MERGES, path("/x/y/")),
+    ("path-bad-utf8", "lighttpd-*", "refuses a path that is not UTF-8", Want(400)),
+    (
+        "path-encoded-slash",
+        "apache-fastcgi-handler-nodecode",
+        "AllowEncodedSlashes NoDecode asks for it encoded",
+        path("/a%2Fb/c"),
+    ),
+    ("path-encoded-slash", "apache-*", "AllowEncodedSlashes is off", Want(404)),
+    (
+        "path-reserved",
+        "apache-cgi-htaccess",
+        "a rewritten path may not hold an encoded percent sign",
+        Want(400),
+    ),
+    (
+        "path-query-in-path",
+        "apache-cgi-htaccess",
+        "a rewritten path may not hold an encoded question mark",
+        Want(403),
+    ),
+    (
+        "path-query-in-path",
+        "apache-fastcgi-handler-root",
+        "maps the path to a file name, which may not hold a question mark",
+        Want(403),
+    ),
+    # --- methods
+    ("environ-method-unknown", "lighttpd-*", "knows only registered methods", Want(501)),
+    (
+        "path-double-slash*",
+        "caddy-fastcgi-env-app",
+        "handle_path merges them when it takes the prefix off",
+        Want(200),
+    ),
+    # --- headers
+    (
+        "head",
+        "apache-[!u]*",
+        "since 2.4.59 ignores the application's Content-Length",
+        Want(200, b""),
+    ),
+    (
+        "headers-kept",
+        "apache-[!u]*",
+        "joins repeated header lines",
+        Want(200, b"ok\n", {"X-Latin": ["caf\xe9 \xff"], "X-Twice": ["1, 2"]}),
+    ),
+    (
+        "environ-repeated-cookie",
+        "apache-*",
+        "joins repeated lines with a comma, cookies too",
+        Want(environ={"HTTP_COOKIE": "a=1, b=2"}),
+    ),
+    (
+        "chunked-70k",
+        "lighttpd-fastcgi-streamed",
+        "stream-request-body wants a length for what does not fit its first read",
+        Want(411),
+    ),
+    ("chunked*", "apache-scgi-*", "asks for a length: SCGI needs it first", Want(411)),
+    ("chunked*", "apache-uwsgi-*", "asks for a length", Want(411)),
+    (
+        "environ-repeated-cookie",
+        "caddy-*",
+        "joins repeated lines with a comma, cookies too",
+        Want(environ={"HTTP_COOKIE": "a=1, b=2"}),
+    ),
+    (
+        "environ-forwarded-not-believed",
+        "caddy-*",
+        "writes X-Forwarded-For itself, unless told whom to trust",
+        Want(environ={"REMOTE_ADDR": "127.0.0.1", "wsgi.url_scheme": "http"}),
+    ),
+    (
+        "environ-host",
+        "nginx-*-stock-*",
+        "the distribution's parameter file may say $host, which has no port",
+        Want(200),
+    ),
+)
 
 
 def difference(row: Row, mode: str) -> Entry | None:

@@ -7,6 +7,7 @@ a script started by a web server with an environment of its own finds both.
 import itertools
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -37,9 +38,13 @@ class Mode:
     def send(self, request: Req, seen: Seen | None = None) -> Resp:
         raise NotImplementedError
 
-    def log(self) -> str:
-        """Everything that the gateway, and what carries it, has logged so far."""
+    def log(self, since: int = 0) -> str:
+        """What the gateway, and what carries it, has logged after the mark ``since``."""
         raise NotImplementedError
+
+    def mark(self) -> int:
+        """Where the log stands now."""
+        return 0
 
     @property
     def ledger(self) -> Path:
@@ -84,6 +89,12 @@ def wait_until(true: Callable[[], bool], deadline_s: float = DEADLINE_S) -> bool
             return False
         time.sleep(0.01)
     return True
+
+
+def read_from(path: Path, since: int) -> str:
+    with path.open("rb") as file:
+        file.seek(since)
+        return file.read().decode("utf-8", "replace")
 
 
 # --- one-shot CGI --------------------------------------------------------------------------
@@ -138,8 +149,31 @@ class Oneshot(Mode):
             seen(got)
         return got, process.stderr.read()
 
-    def log(self) -> str:
+    def log(self, since: int = 0) -> str:
         return self.stderr.decode("utf-8", "replace")
+
+
+class OneshotSocket(Oneshot):
+    """As Apache's mod_cgid does it: standard input and output are one socket.
+
+    A process that exits with unread input resets such a socket, and the answer is lost.
+    """
+
+    def send(self, request: Req, seen: Seen | None = None) -> Resp:
+        pairs = wires.variables(request, self.mount, self.port)
+        env = environment(self.folder) | {k: v for k, v in pairs if k != "CONTENT_LENGTH" or v}
+        raw = {os.fsencode(k): v.encode("latin-1") for k, v in env.items()}
+        ours, theirs = socket.socketpair()
+        with theirs, (self.folder / "socket.log").open("w+b") as log:
+            process = subprocess.Popen(
+                self.argv, env=raw, cwd=self.folder, stdin=theirs, stdout=theirs, stderr=log
+            )
+            theirs.close()
+            resp = wires.closing_exchange(ours, request, wires.body_of(request), seen)
+            process.wait(DEADLINE_S)
+            log.seek(0)
+            self.stderr = log.read()
+        return resp
 
 
 # --- the daemon ----------------------------------------------------------------------------
@@ -175,8 +209,11 @@ class Daemon:
     def _ready(self) -> bool:
         return self.log().count("listening on") >= len(self.binds)
 
-    def log(self) -> str:
-        return self.path.read_text("utf-8", "replace")
+    def log(self, since: int = 0) -> str:
+        return read_from(self.path, since)
+
+    def mark(self) -> int:
+        return self.path.stat().st_size
 
     def addresses(self) -> list[str | tuple[str, int]]:
         """Where each bind really listens (port 0 was asked for), in the order of the binds."""
@@ -219,7 +256,8 @@ class Direct(Mode):
     def send(self, request: Req, seen: Seen | None = None) -> Resp:
         sock = wires.connect(self.address)
         if self.protocol == "http":
-            return wires.http_exchange(sock, request, self.mount, f"127.0.0.1:{self.port}", seen)
+            host = f"127.0.0.1:{self.port}"
+            return wires.http_exchange(sock, request, self.mount, host, seen, to_end=True)
         pairs = wires.variables(request, self.mount, self.port)
         if self.protocol == "fastcgi":
             return wires.fastcgi_exchange(sock, request, pairs, seen)
@@ -227,8 +265,11 @@ class Direct(Mode):
         data = encode(pairs, wires.body_of(request))
         return wires.closing_exchange(sock, request, data, seen)
 
-    def log(self) -> str:
-        return self.daemon.log()
+    def log(self, since: int = 0) -> str:
+        return self.daemon.log(since)
+
+    def mark(self) -> int:
+        return self.daemon.mark()
 
 
 # --- judging -------------------------------------------------------------------------------
@@ -239,7 +280,7 @@ def check(mode: Mode, row: Row, want: Want | None = None) -> None:
     want = want or row.want
     token = new_token()
     request = row.req.plus(("Suite-App", row.app), ("Suite-Token", token))
-    before = len(mode.log())
+    before = mode.mark()
     resp = mode.send(request)
     check_answer(mode, want, resp)
     if want.incident and row.req.method != "HEAD":
@@ -247,8 +288,8 @@ def check(mode: Mode, row: Row, want: Want | None = None) -> None:
     if want.ledger is not None:
         check_ledger(mode, token, want.ledger)
     for text in want.log:
-        if not wait_until(lambda text=text: text in mode.log()[before:]):
-            raise AssertionError(f"the log lacks {text!r}: {mode.log()[before:][-2000:]}")
+        if not wait_until(lambda text=text: text in mode.log(before)):
+            raise AssertionError(f"the log lacks {text!r}: {mode.log(before)[-2000:]}")
 
 
 def check_answer(mode: Mode, want: Want, resp: Resp) -> None:
@@ -286,11 +327,11 @@ def check_incident(mode: Mode, resp: Resp, before: int) -> None:
     """The page names an incident; the traceback stands in the log under the same name."""
 
     def named() -> bool:
-        log = mode.log()[before:]
+        log = mode.log(before)
         words = re.findall(r"[0-9A-Za-z-]{6,}", resp.body.decode("latin-1"))
         return SECRET in log and any(w in log and re.search("[0-9]", w) for w in words)
 
-    assert wait_until(named, 5.0), f"{mode.name}: {resp!r}; log: {mode.log()[before:][-2000:]}"
+    assert wait_until(named, 5.0), f"{mode.name}: {resp!r}; log: {mode.log(before)[-2000:]}"
 
 
 def noted(mode: Mode, token: str) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from tests.suite.modes import (
     Direct,
     Mode,
     Oneshot,
+    OneshotSocket,
     check_closed_once,
     environment,
     write_entry,
@@ -57,11 +58,32 @@ class FrontMode(Mode):
         sock = wires.connect(("127.0.0.1", int(self.port)))
         return wires.http_exchange(sock, request, self.mount, host, seen)
 
-    def log(self) -> str:
+    def log(self, since: int = 0) -> str:
         """The gateway's own log; of a script that the server starts, the server's."""
         if self.site.daemon:
-            return self.stage.daemon(self.site.daemon).log()
-        return self.server.log()
+            return self.stage.daemon(self.site.daemon).log(since)
+        return self.server.log(since)
+
+    def mark(self) -> int:
+        if self.site.daemon:
+            return self.stage.daemon(self.site.daemon).mark()
+        return self.server.mark()
+
+
+def write_shim(folder: Path, shim: Path) -> None:
+    made = subprocess.run(
+        [
+            *(sys.executable, "-m", "gatebridge", "shim", "new", ENTRY, str(shim)),
+            *("--oneshot", "--folder", str(folder)),
+        ],
+        env=environment(folder),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if made.returncode != 0:
+        raise AssertionError(f"shim new failed: {made.stdout}{made.stderr}")
 
 
 class Stage:
@@ -118,28 +140,26 @@ class Stage:
         if name not in self.modes:
             command = [sys.executable, "-m", "gatebridge", "cgi", ENTRY]
             argv = [str(self.scripts() / "app.cgi")] if name == "cgi-shim" else command
-            self.modes[name] = Oneshot(name, self.folder, argv)
+            kind = OneshotSocket if name == "cgi-socket" else Oneshot
+            self.modes[name] = kind(name, self.folder, argv)
         return self.modes[name]
 
     def scripts(self) -> Path:
-        """A cgi-bin with app.cgi and app.fcgi, as ``gatebridge shim new`` writes them."""
+        """A cgi-bin: app.cgi as ``gatebridge shim new`` writes it, app.fcgi after the sample."""
         if self._scripts is None:
             folder = self.folder / "cgi-bin"
             folder.mkdir()
-            for name, options in (("app.cgi", ["--oneshot"]), ("app.fcgi", [])):
-                made = subprocess.run(
-                    [
-                        *(sys.executable, "-m", "gatebridge", "shim", "new", ENTRY),
-                        *(str(folder / name), *options),
-                    ],
-                    env=environment(self.folder),
-                    cwd=self.folder,
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    text=True,
-                )
-                if made.returncode != 0:
-                    raise AssertionError(f"shim new failed: {made.stdout}{made.stderr}")
+            write_shim(self.folder, folder / "app.cgi")
+            sample = (ROOT / "cgi-bin" / "app.fcgi").read_text()
+            text = sample.replace("#!/usr/bin/env python3", f"#!{sys.executable}", 1)
+            text = text.replace('sys.path[0] + "/.."', repr(str(ROOT)))
+            text = text.replace(
+                "from gatebridge.apps.demo import app",
+                f"sys.path.insert(0, {str(self.folder)!r})\n"
+                "from suite_app import application as app",
+            )
+            (folder / "app.fcgi").write_text(text)
+            (folder / "app.fcgi").chmod(0o755)
             self._scripts = folder
         return self._scripts
 

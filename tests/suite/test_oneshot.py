@@ -13,11 +13,12 @@ from tests.suite.rows import DIRECT, EVERYWHERE, validated
 from tests.suite.stage import Stage
 from tests.suite.want import Row
 
+UPLOADING = tuple(row for row in EVERYWHERE if row.req.body)
 SHIM = validated(EVERYWHERE) + tuple(row for row in EVERYWHERE if row.app not in LEGAL)
 
 CASES = [
     pytest.param(name, row, id=f"{name}--{row.id}")
-    for name, rows in (("cgi-command", DIRECT), ("cgi-shim", SHIM))
+    for name, rows in (("cgi-command", DIRECT), ("cgi-shim", SHIM), ("cgi-socket", UPLOADING))
     for row in rows
     if runs(row, name, "", chunked=False)
 ]

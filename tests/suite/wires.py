@@ -159,14 +159,35 @@ def http_parse(data: bytes, method: str) -> Resp:
     return Resp(response.status, response.reason, response.getheaders(), body, cut)
 
 
+def http_whole(got: bytearray, method: str) -> bool:
+    """Tell whether the answer is complete by its own framing, so that a client stops reading."""
+    end = got.find(b"\r\n\r\n")
+    if end < 0:
+        return False
+    head = bytes(got[:end]).lower()
+    if method == "HEAD" or head[9:12] in (b"204", b"304"):
+        return True
+    if b"\r\ntransfer-encoding: chunked" in head:
+        return got.endswith(b"\r\n0\r\n\r\n")
+    _, found, rest = head.partition(b"\r\ncontent-length:")
+    return bool(found) and len(got) - end - 4 >= int(rest.split(b"\r\n")[0])
+
+
 def http_exchange(
-    sock: socket.socket, request: Req, mount: str, host: str, seen: Seen | None = None
+    sock: socket.socket,
+    request: Req,
+    mount: str,
+    host: str,
+    seen: Seen | None = None,
+    to_end: bool = False,
 ) -> Resp:
+    """One request and its answer. to_end: wait for the close that Connection: close asks for."""
     pipe = Pipe(sock, seen)
     with sock:
         pipe.send(http_bytes(request, mount, host))
         while pipe.more():
-            pass
+            if not to_end and http_whole(pipe.got, request.method):
+                break
     if not pipe.got:
         return Resp(0, "", [], b"", cut=True)  # closed without a word: seen as an error
     answer = http_parse(bytes(pipe.got), request.method)

@@ -178,9 +178,9 @@ def file_at_end(environ: Environ, start_response: Start) -> Iterable[bytes]:
 
 @legal
 def file_shorter_than_said(environ: Environ, start_response: Start) -> Iterable[bytes]:
-    file = spooled(b"x" * 100_000)
+    file = spooled(b"x" * 1_000_000)
     file.seek(0)
-    start_response("200 OK", [TEXT, ("Content-Length", "200000")])
+    start_response("200 OK", [TEXT, ("Content-Length", "2000000")])
     return environ["wsgi.file_wrapper"](NotedFile(environ, file))
 
 

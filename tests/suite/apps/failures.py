@@ -39,14 +39,14 @@ def raise_at_first_block(environ: Environ, start_response: Start) -> Iterable[by
 
 @legal
 def raise_halfway(environ: Environ, start_response: Start) -> Iterable[bytes]:
-    """200,000 bytes promised, 100,000 sent in pieces, then an exception."""
+    """2,000,000 bytes promised, 1,000,000 sent in pieces, then an exception."""
 
     def blocks() -> Iterator[bytes]:
         for _ in range(10):
-            yield b"x" * 10_000
+            yield b"x" * 100_000
         raise ValueError(SECRET)
 
-    start_response("200 OK", [TEXT, ("Content-Length", "200000")])
+    start_response("200 OK", [TEXT, ("Content-Length", "2000000")])
     return Counted(environ, blocks())
 
 
@@ -54,7 +54,7 @@ def raise_halfway(environ: Environ, start_response: Start) -> Iterable[bytes]:
 def raise_halfway_no_length(environ: Environ, start_response: Start) -> Iterable[bytes]:
     def blocks() -> Iterator[bytes]:
         for _ in range(10):
-            yield b"x" * 10_000
+            yield b"x" * 100_000
         raise ValueError(SECRET)
 
     start_response("200 OK", [TEXT])
@@ -71,9 +71,9 @@ def raise_early(environ: Environ, start_response: Start) -> Iterable[bytes]:
 
 @broken
 def ends_short(environ: Environ, start_response: Start) -> Iterable[bytes]:
-    """200,000 bytes promised, 100,000 sent, then a normal end."""
-    start_response("200 OK", [TEXT, ("Content-Length", "200000")])
-    return Counted(environ, (b"x" * 10_000 for _ in range(10)))
+    """2,000,000 bytes promised, 1,000,000 sent, then a normal end."""
+    start_response("200 OK", [TEXT, ("Content-Length", "2000000")])
+    return Counted(environ, (b"x" * 100_000 for _ in range(10)))
 
 
 @broken
@@ -103,8 +103,8 @@ def exc_info_in_time(environ: Environ, start_response: Start) -> Iterable[bytes]
 @legal
 def exc_info_too_late(environ: Environ, start_response: Start) -> Iterable[bytes]:
     """start_response must raise the exception again, because output is out."""
-    start_response("200 OK", [TEXT, ("Content-Length", "200000")])
-    yield b"x" * 100_000
+    start_response("200 OK", [TEXT, ("Content-Length", "2000000")])
+    yield b"x" * 1_000_000
     try:
         raise ValueError(SECRET)
     except ValueError:
