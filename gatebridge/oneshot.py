@@ -188,8 +188,7 @@ def answer(app: "Application", mount: str | None = None) -> int:
         from gatebridge.engine.pages import refusal_page
 
         out.note(AppError(error.code, error.detail))
-        head, body = refusal_page(error, is_head)
-        out.answer(head, body)
+        out.answer(*refusal_page(error, is_head))
         return 0
     environ["wsgi.errors"] = Stderr()
     environ["wsgi.file_wrapper"] = FileWrapper

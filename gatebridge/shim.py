@@ -24,12 +24,15 @@ _PROBE_S = 60
 _TEXT = """\
 {shebang}
 # Answers CGI requests with {target}. Written by `gatebridge shim new`.
+import gc
 import sys
 
+gc.disable()  # nothing is garbage while modules are imported
 sys.path[:0] = {path!r}
 from gatebridge.oneshot import main
 from {module} import {root}
 
+gc.enable()
 main({expression}{mount})
 """
 
