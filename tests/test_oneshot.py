@@ -1,0 +1,483 @@
+"""One CGI request from the environment and standard input, answered on standard output."""
+
+import fcntl
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import cgi
+from tests.cgi import DEADLINE_S, ask, post, script
+
+TELL = """
+import json
+
+def app(environ, start_response):
+    body = environ["wsgi.input"].read()
+    told = {k: v for k, v in environ.items() if isinstance(v, (str, bool))}
+    told["argv"], told["body"], told["end"] = sys.argv[1:], body.decode("latin-1"), "yes"
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(told).encode()]
+"""
+
+
+@pytest.fixture(scope="module")
+def tell(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A script that says what its application saw."""
+    return script(tmp_path_factory.mktemp("tell"), TELL)
+
+
+def told(done: cgi.Done) -> dict:
+    assert (done.code, done.errors) == (0, ""), done
+    return json.loads(done.body)
+
+
+def answering(folder: Path, code: str) -> list[str]:
+    """A script whose application is this function body."""
+    lines = "\n".join(f"    {line}" for line in code.strip().splitlines())
+    return script(folder, f"def app(environ, start_response):\n{lines}\n")
+
+
+def giving(folder: Path, result: str, status: str = "200 OK", headers: str = "") -> list[str]:
+    given = headers or "[('Content-Type', 'text/plain')]"
+    return answering(folder, f"start_response({status!r}, {given})\nreturn {result}")
+
+
+# -- C01: the variables
+
+
+def test_C01_all_meta_variables_arrive_unchanged(tell: list[str]) -> None:
+    more = {
+        "AUTH_TYPE": "Basic",
+        "CONTENT_TYPE": "text/x-caf\xe9",
+        "REMOTE_HOST": "client.example",
+        "REMOTE_USER": "ada",
+        "REMOTE_IDENT": "ident",
+        "HTTP_X_BYTES": "\x80\xff\xe9",
+        "HTTP_X_EMPTY": "",
+        "X_SERVERS_OWN": "yes",
+    }
+    seen = told(ask(tell, **more))
+    wanted = {**cgi.GET, **more}
+    assert {name: seen.get(name) for name in wanted} == wanted
+    assert seen["GATEWAY_INTERFACE"] == "CGI/1.1"
+
+
+def test_C01_utf_8_bytes_are_latin_1_text(tell: list[str]) -> None:
+    assert told(ask(tell, PATH_INFO="/\xe2\x82\xac"))["PATH_INFO"] == "/\xe2\x82\xac"
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "C.UTF-8", "de_DE.ISO-8859-1"])
+def test_C01_whatever_the_locale(tell: list[str], locale: str) -> None:
+    seen = told(ask(tell, LC_ALL=locale, HTTP_X_BYTES="\x80\xff", PYTHONUTF8="0"))
+    assert seen["HTTP_X_BYTES"] == "\x80\xff"
+
+
+def test_W007_C01_the_flags_say_once(tell: list[str]) -> None:
+    seen = told(ask(tell))
+    assert (seen["wsgi.run_once"], seen["wsgi.multithread"]) == (True, False)
+    assert seen["gatebridge.protocol"] == "cgi"
+
+
+# -- C02, C03: standard input
+
+
+class Held:
+    """A program whose standard input stays open, as a server's does."""
+
+    def __init__(self, argv: list[str], sent: bytes, **vars) -> None:
+        self.read, self.write = os.pipe()
+        fcntl.fcntl(self.write, fcntl.F_SETPIPE_SZ, 1 << 20)
+        os.write(self.write, sent)
+        self.process = subprocess.Popen(
+            argv,
+            stdin=self.read,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=cgi.encoded(cgi.environment(**vars)),
+        )
+
+    def end(self) -> tuple[cgi.Done, bytes]:
+        """The answer, and what was left unread."""
+        out, errors = self.process.communicate(timeout=DEADLINE_S)
+        os.close(self.write)
+        with open(self.read, "rb") as rest:
+            return cgi.Done(self.process.returncode, out, errors), rest.read()
+
+
+READS = ["read()", "read(1000000)", "readline()", "readlines()", "__iter__().__next__()"]
+
+
+@pytest.mark.parametrize("how", READS)
+def test_C02_no_more_than_content_length_is_read(tmp_path: Path, how: str) -> None:
+    """The pipe stays open, and what follows the body stays in it."""
+    code = f"""
+body = environ["wsgi.input"].{how}
+start_response("200 OK", [("Content-Type", "text/plain")])
+return [repr(body).encode()]
+"""
+    held = Held(
+        answering(tmp_path, code), b"hello" + b"surplus", REQUEST_METHOD="POST", CONTENT_LENGTH="5"
+    )
+    done, rest = held.end()
+    assert b"b'hello'" in done.body
+    assert rest == b"surplus"
+
+
+def test_C02_a_large_body(tell: list[str]) -> None:
+    body = bytes(range(256)) * 4096
+    seen = told(post(tell, body, extra=b"surplus"))
+    assert seen["body"].encode("latin-1") == body
+
+
+@pytest.mark.parametrize("length", [None, "", "0"])
+def test_C03_without_content_length_stdin_is_not_read(tell: list[str], length) -> None:
+    held = Held(tell, b"not ours", REQUEST_METHOD="POST", CONTENT_LENGTH=length)
+    done, rest = held.end()
+    assert told(done)["body"] == ""
+    assert rest == b"not ours"
+
+
+def test_C03_stdin_may_be_closed(tell: list[str]) -> None:
+    seen = told(ask(["sh", "-c", 'exec "$@" <&-', "sh", *tell]))
+    assert seen["body"] == ""
+
+
+def test_C03_F050_a_chunked_upload_is_read_to_its_end(tell: list[str]) -> None:
+    """Apache's mod_cgid sends one without a length, and closes behind it."""
+    body = b"x" * 70_000
+    seen = told(ask(tell, body, REQUEST_METHOD="POST", HTTP_TRANSFER_ENCODING="chunked"))
+    assert (seen["CONTENT_LENGTH"], len(seen["body"])) == ("70000", 70_000)
+    assert "HTTP_TRANSFER_ENCODING" not in seen
+
+
+@pytest.mark.parametrize("sent", [b"", b"hal"])
+def test_F046a_a_short_body_ends(tell: list[str], sent: bytes) -> None:
+    assert told(ask(tell, sent, REQUEST_METHOD="POST", CONTENT_LENGTH="5"))["body"] == sent.decode()
+
+
+@pytest.mark.parametrize("length", ["abc", "-2", "1e3", " 5", "9" * 21, "5,5"])
+def test_F047_a_length_that_is_none(tell: list[str], length: str) -> None:
+    done = ask(tell, b"hello", REQUEST_METHOD="POST", CONTENT_LENGTH=length)
+    assert done.status.startswith("400 ")
+    assert "length." in done.errors
+
+
+def test_T18_a_body_beyond_the_limit(tell: list[str]) -> None:
+    done = ask(tell, b"", REQUEST_METHOD="POST", CONTENT_LENGTH=str(1 << 40))
+    assert done.status.startswith("413 ")
+
+
+# -- C04: arguments
+
+
+ARGUMENTS = [["-d"], ["--help"], ["-c", "import os"], ["a", "b"], ["--mount", "/evil"], ["--", "-x"]]
+
+
+@pytest.mark.parametrize("words", ARGUMENTS, ids=lambda words: " ".join(words))
+def test_C04_T4_W062_arguments_are_ignored(tell: list[str], words: list[str]) -> None:
+    query = "+".join(words)
+    seen = told(ask([*tell, *words], QUERY_STRING=query, REQUEST_URI=f"/cgi-bin/app.cgi/x?{query}"))
+    assert (seen["QUERY_STRING"], seen["SCRIPT_NAME"]) == (query, "/cgi-bin/app.cgi")
+    assert seen["PATH_INFO"] == "/x"
+
+
+# -- C05 to C12: the answer
+
+
+def test_C05_a_body_has_its_content_type(tmp_path: Path) -> None:
+    done = ask(giving(tmp_path, "[b'x']"))
+    assert (done.status, dict(done.headers)["Content-Type"]) == ("200 OK", "text/plain")
+
+
+def test_C05_a_body_without_content_type_is_refused_with_a_word(tmp_path: Path) -> None:
+    done = ask(giving(tmp_path, "[b'x']", headers="[('X-A', '1')]"))
+    assert done.status.startswith("500 "), done
+    assert "Content-Type" in done.errors
+
+
+NO_BODY = [("204 No Content", "[]"), ("304 Not Modified", "[]"), ("200 OK", "[]")]
+
+
+@pytest.mark.parametrize(("status", "result"), NO_BODY)
+def test_C05_without_a_body_none_is_needed(tmp_path: Path, status: str, result: str) -> None:
+    done = ask(giving(tmp_path, result, status, "[('X-A', '1')]"))
+    assert (done.status, done.body, done.code) == (status, b"", 0)
+
+
+REDIRECTS = [
+    ("C06 local", "200 OK", "/path?x", b""),
+    ("C07 client", "302 Found", "https://h.example/x", b""),
+    ("C07 client with a document", "301 Moved Permanently", "https://h.example/x", b"moved"),
+    ("C07 303", "303 See Other", "https://h.example/", b""),
+    ("C07 308", "308 Permanent Redirect", "/x", b"moved"),
+]
+
+
+@pytest.mark.parametrize("row", REDIRECTS, ids=[row[0] for row in REDIRECTS])
+def test_C06_C07_redirects_are_passed_as_they_are(tmp_path: Path, row) -> None:
+    _, status, location, body = row
+    headers = [("Location", location)] + ([("Content-Type", "text/plain")] if body else [])
+    done = ask(giving(tmp_path, repr([body] if body else []), status, repr(headers)))
+    assert (done.status, done.body) == (status, body)
+    assert ("Location", location) in done.headers
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "299 ", "500 Caf\xe9"])
+def test_C08_the_status_has_three_digits_and_a_reason(tmp_path: Path, status: str) -> None:
+    done = ask(giving(tmp_path, "[b'x']", status))
+    assert done.out.startswith(f"Status: {status}\r\n".encode("latin-1"))
+
+
+def test_C09_lines_end_by_cr_lf_and_none_is_folded(tmp_path: Path) -> None:
+    headers = "[('Content-Type', 'text/plain'), ('X-A', 'one two'), ('X-B', '')]"
+    done = ask(giving(tmp_path, "[b'x']", headers=headers))
+    assert done.head.count(b"\n") == done.head.count(b"\r\n")
+    assert ("X-A", "one two") in done.headers
+    refused = ask(giving(tmp_path, "[b'x']", headers="[('X-A', 'one\\r\\n two')]"))
+    assert refused.status.startswith("500 ")
+    assert b"two" not in refused.out
+
+
+NPH = [("/cgi-bin/nph-app.cgi", True), ("/cgi-bin/app.cgi", False), ("/nph-dir/app.cgi", False),
+       ("/cgi-bin/xnph-app", False)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "is_nph"), NPH)
+def test_C10_http_lines_only_for_nph_names(tmp_path: Path, name: str, is_nph: bool) -> None:
+    done = ask(giving(tmp_path, "[b'x']"), SCRIPT_NAME=name, REQUEST_URI=name + "/x")
+    first = done.out.split(b"\r\n")[0]
+    assert first == (b"HTTP/1.1 200 OK" if is_nph else b"Status: 200 OK")
+    assert (b"HTTP/1." in done.out) is is_nph
+
+
+@pytest.mark.parametrize("result", ["[b'body']", "iter([b'bo', b'dy'])"])
+def test_C11_HEAD_has_no_body(tmp_path: Path, result: str) -> None:
+    done = ask(giving(tmp_path, result), REQUEST_METHOD="HEAD")
+    assert (done.status, done.mark, done.body) == ("200 OK", b"\r\n\r\n", b"")
+
+
+def test_C12_bytes_are_not_translated(tmp_path: Path) -> None:
+    done = ask(giving(tmp_path, "[bytes(range(256)) * 1000 + b'\\r\\n\\n\\r']"))
+    assert done.body == bytes(range(256)) * 1000 + b"\r\n\n\r"
+
+
+def test_C12_W035_each_block_is_out_before_the_next_is_asked_for(tmp_path: Path) -> None:
+    """The application waits for a word on standard input between its blocks."""
+    code = """
+start_response("200 OK", [("Content-Type", "text/plain")])
+def blocks():
+    for number in range(3):
+        yield b"block %d;" % number
+        environ["wsgi.input"].read(1)
+return blocks()
+"""
+    process = subprocess.Popen(
+        answering(tmp_path, code),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=cgi.encoded(cgi.environment(REQUEST_METHOD="POST", CONTENT_LENGTH="3")),
+    )
+    with process:
+        got = b""
+        for number in range(3):
+            while b"block %d;" % number not in got:
+                piece = os.read(process.stdout.fileno(), 4096)
+                assert piece
+                got += piece
+            assert b"block %d;" % (number + 1) not in got
+            process.stdin.write(b"x")
+            process.stdin.flush()
+    assert process.returncode == 0
+
+
+def test_C12_a_file_from_its_position(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"0123456789" * 100_000)
+    code = f"""
+file = open({str(tmp_path / "data")!r}, "rb")
+file.seek(5)
+start_response("200 OK", [("Content-Type", "text/plain")])
+return environ["wsgi.file_wrapper"](file)
+"""
+    done = ask(answering(tmp_path, code))
+    assert done.body == (b"0123456789" * 100_000)[5:]
+
+
+# -- failures
+
+
+def test_W042_W043_T20_a_500_with_its_traceback_on_the_error_stream(tmp_path: Path) -> None:
+    done = ask(answering(tmp_path, "raise ValueError('a secret')"))
+    assert done.status == "500 Internal Server Error"
+    assert b"secret" not in done.out
+    assert b"Traceback" not in done.out
+    assert "ValueError: a secret" in done.errors
+    incident = done.body.split()[-1].strip(b".").decode()
+    assert f"[{incident}]" in done.errors
+    assert done.code == 0  # the answer is whole
+
+
+def test_W044_after_output_the_exit_status_tells(tmp_path: Path) -> None:
+    code = """
+start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "10")])
+def blocks():
+    yield b"half"
+    raise ValueError("a secret")
+return blocks()
+"""
+    done = ask(answering(tmp_path, code))
+    assert (done.body, done.code) == (b"half", 1)
+    assert "a secret" in done.errors
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(0)", "sys.exit('bye')"])
+def test_W057_an_exit_is_a_failure(tmp_path: Path, code: str) -> None:
+    assert ask(answering(tmp_path, code)).status.startswith("500 ")
+
+
+def test_W061_errors_take_any_text_in_any_locale(tmp_path: Path) -> None:
+    code = """
+environ["wsgi.errors"].write("caf\\xe9 \\u20ac \\udcff\\n")
+environ["wsgi.errors"].writelines(["a\\n", "b\\n"])
+environ["wsgi.errors"].flush()
+start_response("200 OK", [("Content-Type", "text/plain")])
+return [b"x"]
+"""
+    done = ask(answering(tmp_path, code), LC_ALL="C", PYTHONUTF8="0")
+    assert done.errors == "caf\xe9 \u20ac \\udcff\na\nb\n"
+
+
+def test_W061_the_error_stream_may_be_closed(tmp_path: Path) -> None:
+    argv = answering(
+        tmp_path,
+        "environ['wsgi.errors'].write('x')\nstart_response('200 OK', [('Content-Type', 'a/b')])\n"
+        "return [b'x']",
+    )
+    done = ask(["sh", "-c", 'exec "$@" 2>&-', "sh", *argv])
+    assert (done.code, done.body) == (0, b"x")
+
+
+def test_W038_close_is_called_when_the_server_leaves(tmp_path: Path) -> None:
+    mark = tmp_path / "closed"
+    code = f"""
+start_response("200 OK", [("Content-Type", "text/plain")])
+class Blocks:
+    def __iter__(self):
+        return iter(lambda: b"x" * 65536, b"")
+    def close(self):
+        with open({str(mark)!r}, "a") as file:
+            file.write("closed ")
+return Blocks()
+"""
+    process = subprocess.Popen(
+        answering(tmp_path, code), stdout=subprocess.PIPE, env=cgi.encoded(cgi.environment())
+    )
+    process.stdout.read(10)
+    process.stdout.close()
+    process.wait(DEADLINE_S)
+    assert mark.read_text() == "closed "
+
+
+def test_C16_close_is_called_when_the_server_says_TERM(tmp_path: Path) -> None:
+    """So a script that is stopped half-way still ends what it began, as lighttpd stops it."""
+    mark, begun = tmp_path / "closed", tmp_path / "begun"
+    os.mkfifo(begun)
+    code = f"""
+import signal
+start_response("200 OK", [("Content-Type", "text/plain")])
+class Blocks:
+    def __iter__(self):
+        yield b"first"
+        open({str(begun)!r}, "w").close()
+        signal.pause()
+        yield b"never"
+    def close(self):
+        open({str(mark)!r}, "w").close()
+return Blocks()
+"""
+    process = subprocess.Popen(
+        answering(tmp_path, code), stdout=subprocess.PIPE, env=cgi.encoded(cgi.environment())
+    )
+    with process:
+        begun.read_text()
+        process.terminate()
+        process.stdout.read()
+        process.wait(DEADLINE_S)
+    assert mark.exists()
+
+
+# -- C18 to C20
+
+
+@pytest.mark.parametrize("value", ["http://evil.example:8080", ""])
+def test_C18_W013_T5_no_proxy_from_a_header(tell: list[str], value: str) -> None:
+    assert "HTTP_PROXY" not in told(ask(tell, HTTP_PROXY=value))
+
+
+def test_C18_T5_neither_in_the_process_for_its_children(tmp_path: Path) -> None:
+    """urllib and curl look at the process's environment, not at the request's."""
+    code = """
+import os
+start_response("200 OK", [("Content-Type", "text/plain")])
+return [repr(os.environ.get("HTTP_PROXY")).encode()]
+"""
+    done = ask(answering(tmp_path, code), HTTP_PROXY="http://evil.example")
+    assert done.body == b"None"
+
+
+PATHS = [
+    ("%2F", "/a%2Fb", "/a/b"),
+    ("%00", "/a%00b", None),
+    ("//", "/a//b", "/a//b"),
+    ("..", "/a/../b", "/a/../b"),
+    ("%25", "/a%252Fb", "/a%2Fb"),
+    ("CR LF", "/a%0D%0Ab", "/a\r\nb"),
+    ("utf-8", "/caf%C3%A9", "/caf\xc3\xa9"),
+]
+
+
+@pytest.mark.parametrize(("name", "raw", "decoded"), PATHS, ids=[row[0] for row in PATHS])
+def test_C19_T3_the_path_is_decoded_once(tell: list[str], name: str, raw: str, decoded) -> None:
+    """A NUL cannot be in an environment: the server leaves it out or says 404 by itself."""
+    sent = decoded if decoded is not None else "/ab"
+    uri = f"/cgi-bin/app.cgi{raw}"
+    seen = told(ask(tell, REQUEST_URI=uri, PATH_INFO=sent, QUERY_STRING="",
+                    PATH_TRANSLATED="/etc/passwd"))  # fmt: skip
+    assert seen["SCRIPT_NAME"] == "/cgi-bin/app.cgi"
+    assert seen["PATH_INFO"] in (sent, "/a\0b")
+    assert seen["PATH_TRANSLATED"] == "/etc/passwd"  # as sent; nothing opens it
+
+
+def test_C20_a_joined_cookie_is_left_as_it_is(tell: list[str]) -> None:
+    """The server has joined repeated lines already (section 4.1.18)."""
+    seen = told(ask(tell, HTTP_COOKIE="a=1; b=2", HTTP_ACCEPT="a, b"))
+    assert (seen["HTTP_COOKIE"], seen["HTTP_ACCEPT"]) == ("a=1; b=2", "a, b")
+
+
+def test_T14_a_shell_sees_nothing_of_it(tell: list[str]) -> None:
+    value = "() { :;}; echo vulnerable"
+    seen = told(ask(tell, HTTP_USER_AGENT=value))
+    assert seen["HTTP_USER_AGENT"] == value
+
+
+# -- C22
+
+
+def test_C22_called_directly_it_says_what_it_is(tell: list[str]) -> None:
+    done = ask(tell, REQUEST_METHOD=None)
+    assert (done.code, done.out) == (2, b"")
+    assert "web server" in done.errors
+
+
+def test_C22_nothing_is_run(tmp_path: Path) -> None:
+    done = ask(answering(tmp_path, "open('/nonexistent/x')"), REQUEST_METHOD=None)
+    assert done.code == 2
+    assert "Traceback" not in done.errors
+
+
+@pytest.mark.parametrize("method", ["", "G T", "GET\r\nX: y"])
+def test_C22_a_method_that_is_none_is_refused(tell: list[str], method: str) -> None:
+    done = ask(tell, REQUEST_METHOD=method)
+    assert done.status.startswith("400 ")
