@@ -61,7 +61,7 @@ COLD = {
     "gatebridge.engine.wsgi",
     "gatebridge.oneshot",
 }
-COLD_MAY = {"io", "os", "posix", "sys"}
+COLD_MAY = {"_signal", "io", "os", "posix", "signal", "sys"}  # os, signal: on Windows only
 
 PURE = ("gatebridge.wire", "gatebridge.environ", "gatebridge.fronts")
 IMPURE = {"logging", "os", "select", "selectors", "socket", "subprocess", "threading", "time"}

@@ -38,6 +38,8 @@ class Spill:
 
     def put(self, data: bytes) -> None:
         """Keep a piece. raises PeerError("body.no_space") when the disk is full."""
+        if not data:
+            return  # get() would give it back, and that means the end
         if self._file < 0 and self.size + len(data) <= self._threshold:
             self._pieces.append(data)
             self.size += len(data)

@@ -303,17 +303,10 @@ class Connection:
         while length > 0 and want > 0:
             framing = wire.framing() if length < want else 0
             size = min(length, want)
-            try:
-                data = self.sock.recv(size + framing, flags)
-            except BlockingIOError:
-                if flags == MSG_WAITALL:
-                    raise PeerError("body.timeout", "no byte of the body came in time") from None
-                break
-            except OSError:  # lost: pull() tells
+            data = self._receive_due(size + framing, flags)
+            if not data:
                 break
             if len(data) <= size:
-                if not data:
-                    break
                 parts.append(data)
                 want -= len(data)
                 wire.skip(id, len(data))
@@ -329,6 +322,17 @@ class Connection:
         if wire.counted and length == 0:
             exchange.ended = True
         return want
+
+    def _receive_due(self, size: int, flags: int) -> bytes:
+        """Receive; b"" when nothing is there, or nothing will be: pull() tells which."""
+        try:
+            return self.sock.recv(size, flags)
+        except BlockingIOError:
+            if flags == MSG_WAITALL:
+                raise PeerError("body.timeout", "no byte of the body came in time") from None
+        except OSError:  # lost
+            pass
+        return b""
 
     def _receive_body(self, exchange: Exchange, want: int) -> bytes | None:
         """Receive once: bytes for the caller, b"" after other progress, None when dry."""
