@@ -31,6 +31,7 @@ _FILE_CHUNK = 1 << 18  # bytes
 _SPOOL_MEMORY = 1 << 20  # bytes
 _SPOOL_FLOOR = 16 << 20  # bytes
 _LIMIT_BODY = 1 << 30  # bytes
+_TYPED = ("content-type", "location")
 
 
 class Answer:
@@ -55,7 +56,9 @@ class Answer:
         self.gone = True
         raise SystemExit(128 + number)
 
-    def _head(self, head: Head) -> bytes:
+    def _head(self, head: Head, has_body: bool) -> bytes:
+        if has_body and not any(name.lower() in _TYPED for name, _ in head.headers):
+            raise AppError("header.content_type", "RFC 3875 6.3.1: a body needs a Content-Type")
         self._left = head.length
         if not self._is_nph:
             return cgi_block(head)
@@ -76,17 +79,18 @@ class Answer:
             raise ConnectionResetError(f"the server has left: {error}") from None
 
     def answer(self, head: Head, body: bytes) -> None:
+        block = self._head(head, len(body) > 0)
         signal(SIGTERM, SIG_IGN)
-        self._write(self._head(head), body)
+        self._write(block, body)
 
     def start(self, head: Head, data: bytes) -> None:
-        self._write(self._head(head), data)
+        self._write(self._head(head, True), data)
 
     def write(self, data: bytes) -> None:
         self._write(b"", data)
 
     def file(self, head: Head, fd: int, offset: int, count: int) -> int:
-        self._write(self._head(head), b"")
+        self._write(self._head(head, count > 0), b"")
         os.lseek(fd, offset, 0)
         left = count
         while left:
@@ -163,6 +167,16 @@ def _latin1(text: str | bytes) -> str:
     return text.decode("latin-1")
 
 
+def _forget_proxy() -> None:
+    """A Proxy header must not become the proxy of what the application starts (CVE-2016-5385)."""
+    kept = "HTTP_PROXY" if "HTTP_PROXY" in os.environ else b"HTTP_PROXY"
+    if os.environ.pop(kept, None) is None:  # type: ignore[arg-type]  # posix has bytes
+        return
+    os.unsetenv("HTTP_PROXY")
+    if "os" in sys.modules:  # imported by the application's module, with a copy of its own
+        sys.modules["os"].environ.pop("HTTP_PROXY", None)
+
+
 def _no_pairs(block: bytes) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in variables().items()]
 
@@ -170,6 +184,7 @@ def _no_pairs(block: bytes) -> list[tuple[str, str]]:
 def answer(app: "Application", mount: str | None = None) -> int:
     """Answer the one request of this process. Returns the exit status."""
     found = variables()
+    _forget_proxy()
     line = f"{found.get('REQUEST_METHOD')} {found.get('REQUEST_URI', '')}"
     script = str(found.get("SCRIPT_NAME", "")).rpartition("/")[2]
     out = Answer(script.startswith("nph-"), line)
@@ -183,7 +198,8 @@ def answer(app: "Application", mount: str | None = None) -> int:
     request = Request(1, found, False, Pairs(b"", _no_pairs), RESPONDER, b"", empty)
     try:
         environ, length = Builder(mount, run_once=True).build(request)
-        environ["wsgi.input"] = BytesIO() if empty else _input(environ, length)
+        body = None if empty else _input(environ, length)
+        environ["wsgi.input"] = body or BytesIO()
     except PeerError as error:
         from gatebridge.engine.pages import refusal_page
 
@@ -195,8 +211,7 @@ def answer(app: "Application", mount: str | None = None) -> int:
     environ["gatebridge.protocol"] = "cgi"
     environ["gatebridge.bind"] = "standard input and output"
     run(app, environ, out)
-    body = environ["wsgi.input"]
-    if isinstance(body, Body) and not out.gone and _is_socket(0):
+    if body is not None and not out.gone and _is_socket(0):
         # Under mod_cgid standard input and output are one socket: leaving with unread bytes in
         # it resets the connection, and with it what the server has not read of the answer.
         body.drain()

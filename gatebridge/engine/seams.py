@@ -26,7 +26,10 @@ class Source(Protocol):
 
 
 class Out(Protocol):
-    """Where an answer goes. Every member raises ConnectionError once the peer has left."""
+    """Where an answer goes. Every member raises ConnectionError once the peer has left.
+
+    answer(), start() and file() may refuse a head with AppError, having sent nothing.
+    """
 
     def answer(self, head: Head, body: bytes) -> None:
         """The whole answer; nothing follows."""

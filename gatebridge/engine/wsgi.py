@@ -98,8 +98,8 @@ class Call:
                 self._note_surplus(len(data))
             return
         if self._bodiless:
-            self._whole = self._sent = True
             self._out.answer(head, b"")
+            self._whole = self._sent = True
             return
         if self._left >= 0:
             if len(data) > self._left:
@@ -107,12 +107,12 @@ class Call:
                 data = data[: self._left]
             self._left -= len(data)
         if not self._sent:
-            self._sent = True
             if self._left == 0:
-                self._whole = True
                 self._out.answer(head, data)
+                self._whole = True
             else:
                 self._out.start(head, data)
+            self._sent = True
         elif data:
             self._out.write(data)
 
@@ -152,8 +152,8 @@ class Call:
             body = body[: head.length]
         elif size < head.length:
             raise AppError("body.too_short", f"{size} bytes of a Content-Length of {head.length}")
-        self._sent = self._whole = True
         self._out.answer(head, body)
+        self._sent = self._whole = True
 
     def _deliver_file(self, head: Head, wrapper: FileWrapper) -> bool:
         """Send an open file from where it stands. False: it is none, so iterate over it."""
@@ -188,15 +188,15 @@ class Call:
         if not self._sent:
             if self._left > 0 and not self._bodiless:
                 raise AppError("body.too_short", f"0 bytes of a Content-Length of {head.length}")
-            self._sent = self._whole = True
             self._out.answer(head, b"")
+            self._sent = self._whole = True
         elif self._left > 0:
             raise AppError(
                 "body.too_short", f"{self._left} bytes of the Content-Length are missing"
             )
         else:
-            self._whole = True
             self._out.end()
+            self._whole = True
 
     def fail(self, error: BaseException) -> None:
         """Answer 500 where the head is not out yet, else let the client see the cut."""
