@@ -1,0 +1,196 @@
+"""Logs cannot stop the service, cannot be forged, and follow a rotation."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from gatebridge.errors import AppError, ConfigError, PeerError
+from gatebridge.serve.escape import escape, quote
+from gatebridge.serve.log_file import LogFile
+from gatebridge.serve.worker_log import DEBUG, ERROR, INFO, LEVELS, WARNING, WorkerLog
+
+
+def test_lines_are_appended(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("before\n")
+    log = LogFile(str(path))
+    log.write("one")
+    log.write("caf\xe9 \u20ac \udcff")
+    assert path.read_bytes() == "before\none\ncaf\xe9 \u20ac \\udcff\n".encode()
+    assert log.lost == 0
+
+
+def test_a_new_log_is_not_the_worlds_to_read(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        LogFile(str(tmp_path / "log"))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o640
+
+
+def test_T22_its_descriptor_is_not_inherited(tmp_path: Path) -> None:
+    LogFile(str(tmp_path / "log"))
+    fds = [fd for fd in os.listdir("/proc/self/fd") if _target(fd) == str(tmp_path / "log")]
+    assert [os.get_inheritable(int(fd)) for fd in fds] == [False]
+
+
+def _target(fd: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return ""
+
+
+def test_a_log_that_cannot_be_opened_is_told_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        LogFile(str(tmp_path / "absent" / "log"))
+    assert raised.value.code == "log.open"
+    assert str(tmp_path) in raised.value.detail
+
+
+def test_a_full_disk_costs_lines_and_nothing_else() -> None:
+    log = LogFile("/dev/full")
+    for _ in range(3):
+        log.write("lost")
+    assert log.lost == 3
+
+
+def test_a_dead_pipe_costs_lines_and_nothing_else(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    log = LogFile(str(fifo))
+    log.write("heard")
+    assert os.read(reader, 99) == b"heard\n"
+    os.close(reader)
+    log.write("lost")
+    assert log.lost == 1
+
+
+def test_USR1_follows_a_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(str(path))
+    log.write("one")
+    path.rename(tmp_path / "log.1")
+    log.write("two")
+    log.reopen()
+    log.write("three")
+    assert (tmp_path / "log.1").read_text() == "one\ntwo\n"
+    assert path.read_text() == "three\n"
+
+
+def test_USR1_without_a_place_keeps_the_old_file(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    log = LogFile(str(folder / "log"))
+    kept = folder.rename(tmp_path / "moved")
+    log.reopen()
+    log.write("still here")
+    assert (kept / "log").read_text() == "still here\n"
+    assert log.lost == 1
+
+
+def test_USR1_leaves_no_descriptor(tmp_path: Path) -> None:
+    log = LogFile(str(tmp_path / "log"))
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        log.reopen()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_standard_error_is_not_reopened(capfd) -> None:
+    log = LogFile("-")
+    log.reopen()
+    log.write("said")
+    assert capfd.readouterr().err == "said\n"
+
+
+# -- T19: one event, one line
+
+
+EVIL = [
+    ("LF", "a\nb", "a\\x0ab"),
+    ("CR", "a\rb", "a\\x0db"),
+    ("NUL", "a\0b", "a\\x00b"),
+    ("escape", "\x1b[2J", "\\x1b[2J"),
+    ("C1", "a\x9bb\x85c", "a\\x9bb\\x85c"),
+    ("DEL", "a\x7fb", "a\\x7fb"),
+    ("latin-1", "caf\xe9", "caf\xe9"),
+    ("plain", "a b", "a b"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "wanted"), EVIL, ids=[row[0] for row in EVIL])
+def test_T19_control_characters_are_shown(name: str, text: str, wanted: str) -> None:
+    assert escape(text) == wanted
+
+
+def test_T19_every_control_character_is(tmp_path: Path) -> None:
+    text = "".join(map(chr, (*range(32), *range(127, 160))))
+    assert escape(text).isprintable()
+    assert len(escape(text)) == 4 * len(text)
+
+
+def test_T19_a_quoted_field_ends_where_it_ends() -> None:
+    assert quote('a" 200 "b\\') == 'a\\" 200 \\"b\\\\'
+    assert quote("a\nb") == "a\\x0ab"
+
+
+@pytest.fixture
+def worker_log(tmp_path: Path) -> WorkerLog:
+    return WorkerLog(LogFile(str(tmp_path / "log")), INFO)
+
+
+def lines(tmp_path: Path) -> list[str]:
+    return (tmp_path / "log").read_text().splitlines()
+
+
+def test_T19_nothing_forges_a_line(worker_log: WorkerLog, tmp_path: Path) -> None:
+    evil = "x\n2026-01-01 00:00:00.000 [1] error forged"
+    worker_log.line(INFO, evil)
+    worker_log.note(PeerError("a.b", evil), evil)
+    worker_log.refused_peer((evil, 1), "bind")
+    worker_log.expired(evil, "bind")
+    try:
+        raise ValueError(evil)
+    except ValueError as error:
+        worker_log.failed("0bad", evil, error)
+        worker_log.fault(evil, error)
+    worker_log.application(evil)
+    assert not [line for line in lines(tmp_path) if line.startswith("2026-01-01")]
+
+
+def test_each_line_has_time_process_level_and_code(worker_log: WorkerLog, tmp_path: Path) -> None:
+    worker_log.note(AppError("header.forbidden", "Connection"), "GET /x")
+    (line,) = lines(tmp_path)
+    assert line[24:].startswith(f"[{os.getpid()}] warning header.forbidden: Connection (GET /x)")
+
+
+def test_a_traceback_stands_under_its_incident(worker_log: WorkerLog, tmp_path: Path) -> None:
+    try:
+        raise ValueError("why")
+    except ValueError as error:
+        worker_log.failed("0badcafe", "GET /x", error)
+    found = lines(tmp_path)
+    assert all("0badcafe" in line for line in found)
+    assert "ValueError: why" in found[0]
+    assert any("test_log_file.py" in line for line in found)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_level_is_the_least_severe(tmp_path: Path, level: str) -> None:
+    log = WorkerLog(LogFile(str(tmp_path / "log")), LEVELS[level])
+    for number in (DEBUG, INFO, WARNING, ERROR):
+        log.line(number, "x")
+    written = [line.split()[3] for line in lines(tmp_path)]
+    assert written == list(LEVELS)[list(LEVELS).index(level) :]
+
+
+def test_an_accept_that_fails_names_the_limit_to_raise(
+    worker_log: WorkerLog, tmp_path: Path
+) -> None:
+    worker_log.accept_paused("unix:/x", OSError(errno.EMFILE, "Too many open files"))
+    assert "LimitNOFILE" in lines(tmp_path)[0]
