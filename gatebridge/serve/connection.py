@@ -529,6 +529,13 @@ class Connection:
         return LINGER
 
     @property
+    def resting(self) -> bool:
+        """Nothing is under way and nothing is to be done: the next request may come."""
+        if self.exchanges or self.eof or self.closed or self._linger or self._outbox:
+            return False
+        return not self.deadline and self.wire.resting
+
+    @property
     def writable_wanted(self) -> bool:
         return bool(self._outbox)
 

@@ -243,6 +243,8 @@ class Loop:
                 connection.turn.release()
             elif connection.turn.locked():
                 return
+            if connection.level and self.pollers == 1 and connection.resting and not self.draining:
+                return  # still armed: nearly always so on a kept connection
             verdict = connection.settle()
             if verdict != CLOSED:
                 if verdict == ARM and not connection.exchanges:

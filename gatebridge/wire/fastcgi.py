@@ -108,6 +108,18 @@ class FastCGI:
         """Some request is not answered yet, or a record is half read."""
         return bool(self._streams or self._quick or self._kind or self._buffer)
 
+    @property
+    def resting(self) -> bool:
+        """Nothing is under way, and the next request may come."""
+        return not (
+            self._streams
+            or self._quick
+            or self._kind
+            or self._buffer
+            or self._close
+            or self._broken
+        )
+
     # -- receiving
 
     def receive(self, data: bytes) -> list[Event]:

@@ -276,6 +276,10 @@ class Http:
         """A request is not answered yet, or half read."""
         return self._state in (_LENGTH, _CHUNKED, _WAIT) or len(self._pending) > 0
 
+    @property
+    def resting(self) -> bool:
+        return not self.closing and not self.busy
+
     def keeps(self, id: int) -> bool:
         return not self.closing
 

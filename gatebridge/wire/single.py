@@ -105,6 +105,10 @@ class Single:
         """The request is not answered yet, or half read."""
         return self.active > 0 or len(self._held) > 0
 
+    @property
+    def resting(self) -> bool:
+        return False  # one request, and the connection is over
+
     def keeps(self, id: int) -> bool:
         return False
 
