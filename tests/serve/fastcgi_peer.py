@@ -70,6 +70,7 @@ class Served:
         if said:
             host, _, port = said.rpartition(":")
             self.address = (host, int(port))
+        self.idle_fds = self.fds()
 
     def ended(self) -> bool:
         return self.process.poll() is not None
@@ -96,9 +97,9 @@ class Served:
     def fds(self) -> int:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
-    def calm(self, fds: int) -> bool:
-        """As many descriptors as before: whoever has left is forgotten."""
-        return wait_until(lambda: self.fds() == fds)
+    def calm(self) -> bool:
+        """As many descriptors as after the start: whoever has left is forgotten."""
+        return wait_until(lambda: self.fds() == self.idle_fds)
 
     def kib(self, name: str = "VmRSS") -> int:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
