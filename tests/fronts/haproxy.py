@@ -37,6 +37,7 @@ SITES = (
         "haproxy-fastcgi-tcp",
         lambda g: proxy(g, g.sockets.fcgi_tcp, PATH_INFO, "no option keep-conn"),
         "/app",
+        "app",
     ),
     Site(
         "haproxy-fastcgi-kept",
@@ -70,8 +71,8 @@ global
 defaults
  mode http
  timeout connect 5s
- timeout client 20s
- timeout server 20s
+ timeout client 60s
+ timeout server 60s
 """
     text += "\n".join(site.text(ground) for site, ground in grounds)
     (folder / "haproxy.cfg").write_text(text)

@@ -45,7 +45,7 @@ def test_F083_many_requests_inside_on_fewer_connections(stage: Stage) -> None:
             "/",
             (
                 ("Suite-App", "rendezvous"),
-                ("Suite-Arg", str(TOGETHER)),
+                ("Suite-Arg", f"many {TOGETHER}"),
                 ("Suite-Gate", socket),
                 ("Content-Type", "application/octet-stream"),
             ),
@@ -73,14 +73,23 @@ def test_F085_bodies_are_never_mixed(stage: Stage) -> None:
 
 
 def test_F085_errors_of_one_request_leave_the_others_alone(stage: Stage) -> None:
-    """Requests that fail before and half-way through, beside requests that are fine."""
+    """Requests that fail before they answer, and a megabyte of error text, beside fine ones."""
     mode = stage.front(MPXS)
-    apps = ["hello", "raise_at_once", "hello", "raise_halfway", "stream_10m", "errors_1m"] * 2
+    apps = ["hello", "raise_at_once", "hello", "stream_10m", "errors_1m"] * 3
     answers = at_once(mode, [Req(headers=(("Suite-App", app),)) for app in apps])
     for app, resp in zip(apps, answers, strict=True):
-        if app == "raise_halfway":
-            assert resp.cut or resp.status >= 500, resp
-        else:
-            assert not resp.cut, f"{app}: {resp!r}"
-            assert resp.status == (500 if app == "raise_at_once" else 200), f"{app}: {resp!r}"
-            assert app != "stream_10m" or len(resp.body) == 10_485_760
+        assert not resp.cut, f"{app}: {resp!r}"
+        assert resp.status == (500 if app == "raise_at_once" else 200), f"{app}: {resp!r}"
+        assert app != "stream_10m" or len(resp.body) == 10_485_760
+
+
+def test_F085_a_failure_half_way_is_seen_and_harms_no_other(stage: Stage) -> None:
+    """All are under way on shared connections when one of them fails."""
+    mode = stage.front(MPXS)
+    mode.send(Req())
+    apps = ["meet_and_stream"] * 5 + ["meet_and_fail"]
+    headers = ("Suite-Arg", f"failing {len(apps)}")
+    answers = at_once(mode, [Req(headers=(("Suite-App", app), headers)) for app in apps])
+    for resp in answers[:-1]:
+        assert (resp.status, len(resp.body), resp.cut) == (200, 48 * 65_536, False), resp
+    assert answers[-1].cut, f"the client cannot see the failure: {answers[-1]!r}"

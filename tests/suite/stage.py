@@ -36,7 +36,7 @@ OPTIONS = {
     "app": ("--threads", "8", "--mount", "/app"),
     "authorizer": ("--threads", "2"),
     "peer": ("--threads", "4"),
-    "mpxs": ("--threads", "16"),
+    "mpxs": ("--threads", "16", "--mount", "/app"),
 }
 ENTRIES = {"authorizer": "suite_app:authorizer", "peer": "suite_app:differential"}
 

@@ -13,7 +13,7 @@ from tests.suite.rows import DIRECT, EVERYWHERE, validated
 from tests.suite.stage import Stage
 from tests.suite.want import Row
 
-UPLOADING = tuple(row for row in EVERYWHERE if row.req.body)
+UPLOADING = tuple(row for row in EVERYWHERE + validated(EVERYWHERE) if row.req.body)
 SHIM = validated(EVERYWHERE) + tuple(row for row in EVERYWHERE if row.app not in LEGAL)
 
 CASES = [

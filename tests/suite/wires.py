@@ -235,8 +235,9 @@ def variables(request: Req, mount: str, port: str = "80") -> list[tuple[str, str
 
 def head_and_body(data: bytes) -> tuple[int, str, list[tuple[str, str]], bytes]:
     """Split a CGI answer; the lines may end in LF."""
-    head, mark, body = data.partition(b"\r\n\r\n")
-    lines = head.decode("latin-1").split("\r\n")
+    end = b"\r\n" if b"\r\n\r\n" in data else b"\n"
+    head, mark, body = data.partition(end + end)
+    lines = head.decode("latin-1").split(end.decode())
     if not mark:
         raise AssertionError(f"no end of the head in {data[:300]!r}")
     status, reason, headers = 200, "OK", []

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Iterable
 
 from tests.suite.apps.registry import (
+    PIECE,
+    SECRET,
     TEXT,
     Counted,
     Environ,
@@ -139,28 +141,49 @@ def authorizer(environ: Environ, start_response: Start) -> Iterable[bytes]:
 
 
 _inside = threading.Condition()
-_count = {"inside": 0, "most": 0}
+_came: dict[str, int] = {}  # the name of a meeting -> how many requests have come to it
+
+
+def meet(environ: Environ) -> bool:
+    """Wait for as many requests as Suite-Arg says ("name 12"). False: they never came."""
+    name, _, wanted = environ["HTTP_SUITE_ARG"].partition(" ")
+    with _inside:
+        _came[name] = _came.get(name, 0) + 1
+        _inside.notify_all()
+        return _inside.wait_for(lambda: _came[name] >= int(wanted), 10)
+
+
+def connections(path: str) -> int:
+    """Accepted connections of a Unix socket, as the kernel lists them."""
+    with open("/proc/net/unix") as table:
+        lines = [line.split() for line in table]
+    return sum(line[-1] == path and line[5] == "03" for line in lines)  # 03: connected
 
 
 @legal
 def rendezvous(environ: Environ, start_response: Start) -> Iterable[bytes]:
-    """Answers only when as many requests are inside as Suite-Arg says; counts connections.
-
-    Suite-Gate is the Unix socket whose accepted connections /proc/net/unix is asked for.
-    """
-    wanted = int(environ["HTTP_SUITE_ARG"])
+    """Answers only when all are inside; tells the connections of the socket Suite-Gate."""
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-    with _inside:
-        _count["inside"] += 1
-        _count["most"] = max(_count["most"], _count["inside"])
-        _inside.notify_all()
-        together = _inside.wait_for(lambda: _count["most"] >= wanted, 10)
-        _count["inside"] -= 1
-    with open("/proc/net/unix") as table:
-        lines = [line.split() for line in table]
-    path = environ["HTTP_SUITE_GATE"]
-    connections = sum(line[-1] == path and line[5] == "03" for line in lines)  # 03: connected
-    return as_json(
-        start_response,
-        {"together": together, "connections": connections, "body": body.decode("latin-1")},
-    )
+    together = meet(environ)
+    found = connections(environ["HTTP_SUITE_GATE"])
+    told = {"together": together, "connections": found, "body": body.decode("latin-1")}
+    return as_json(start_response, told)
+
+
+@legal
+def meet_and_fail(environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """Fails half-way, while the others are inside."""
+    start_response("200 OK", [TEXT, ("Content-Length", "2000000")])
+    yield b"x" * 1_000_000
+    meet(environ)
+    raise ValueError(SECRET)
+
+
+@legal
+def meet_and_stream(environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """3 MB, most of them after the others came."""
+    start_response("200 OK", [("Content-Type", "application/octet-stream")])
+    yield PIECE
+    meet(environ)
+    for _ in range(47):
+        yield PIECE

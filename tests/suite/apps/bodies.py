@@ -204,7 +204,7 @@ def endless(environ: Environ, start_response: Start) -> Iterable[bytes]:
     start_response("200 OK", [("Content-Type", "application/octet-stream")])
 
     def blocks() -> Iterator[bytes]:
-        for _ in range(40_000):
+        for _ in range(8_000):
             yield PIECE
         note(environ, "ran to its end")
 
