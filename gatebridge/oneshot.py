@@ -12,6 +12,7 @@ from gatebridge.environ.build import Builder, set_length
 from gatebridge.errors import AppError, PeerError
 from gatebridge.wire.cgi_head import Head, cgi_block
 from gatebridge.wire.request import RESPONDER, Pairs, Request
+from gatebridge.wire.scan import decimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _FILE_CHUNK = 1 << 18  # bytes
 _SPOOL_MEMORY = 1 << 20  # bytes
 _SPOOL_FLOOR = 16 << 20  # bytes
 _LIMIT_BODY = 1 << 30  # bytes
+_LIMIT_DRAIN = 16 << 20  # bytes of a refused body that are taken, so that the refusal arrives
 _TYPED = ("content-type", "location")
 
 
@@ -205,21 +207,27 @@ def answer(app: "Application", mount: str | None = None) -> int:
 
         out.note(AppError(error.code, error.detail))
         out.answer(*refusal_page(error, is_head))
+        _drain_refused(str(found.get("CONTENT_LENGTH", "")))
         return 0
     environ["wsgi.errors"] = Stderr()
     environ["wsgi.file_wrapper"] = FileWrapper
     environ["gatebridge.protocol"] = "cgi"
     environ["gatebridge.bind"] = "standard input and output"
     run(app, environ, out)
-    if body is not None and not out.gone and _is_socket(0):
-        # Under mod_cgid standard input and output are one socket: leaving with unread bytes in
-        # it resets the connection, and with it what the server has not read of the answer.
+    if body is not None and not out.gone and not out.cut_off:
+        # A server may still be sending: fcgiwrap answers 502 where nobody reads, and under mod_cgid
+        # standard input and output are one socket: leaving with unread bytes in it resets it,
+        # and with it what the server has not read of the answer (the one way to show a cut).
         body.drain()
     return 1 if out.cut_off else 0
 
 
-def _is_socket(fd: int) -> bool:
-    return os.fstat(fd).st_mode & 0o170000 == 0o140000  # S_ISSOCK, without importing stat
+def _drain_refused(length: str) -> None:
+    """Take a refused body, so that the refusal arrives; nothing where its length is unclear."""
+    try:
+        Body(Stdin(), b"", decimal(length, _LIMIT_DRAIN)).drain()
+    except PeerError:
+        pass  # absent, no number, or too much to take
 
 
 def _input(environ: dict[str, object], length: int) -> Body:

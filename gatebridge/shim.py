@@ -51,9 +51,10 @@ def path_entries(folder: str) -> list[str]:
     return found
 
 
-def imports(flags: str, path: Sequence[str], module: str) -> str:
+def imports(flags: str, path: Sequence[str], module: str, root: str, expression: str) -> str:
     """Import the application as the shim would. Returns what went wrong, "" for nothing."""
-    code = f"import sys; sys.path[:0] = {list(path)!r}; import gatebridge.oneshot, {module}"
+    code = f"import sys; sys.path[:0] = {list(path)!r}; import gatebridge.oneshot\n"
+    code += f"from {module} import {root}\n{expression}"
     command = [sys.executable, flags, "-c", code]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=_PROBE_S, check=False, cwd="/"
@@ -84,9 +85,9 @@ def one_shot(target: str, folder: str, mount: str | None) -> str:
         raise ConfigError("app.malformed", f"{target!r}: a shim takes MODULE:NAME")
     path = path_entries(folder)
     flags = "-IS"
-    if imports(flags, path, module):
+    if imports(flags, path, module, root, expression):
         flags = "-I"  # something needs site: a .pth file, an editable install
-        failed = imports(flags, path, module)
+        failed = imports(flags, path, module, root, expression)
         if failed:
             raise ConfigError("app.import", f"{target} cannot be imported:\n{failed}")
     return _TEXT.format(

@@ -2,7 +2,7 @@
 
 %h peer  %l -  %u user  %t time  %r request line  %m method  %U path  %q ?query  %H protocol
 %s %>s status  %b bytes or -  %B bytes  %D microseconds  %T seconds  %v server  %p port  %P pid
-%{Name}i request header  %{NAME}e any variable of the request  %%
+%f referring page without query  %{Name}i request header  %{NAME}e any variable  %%
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Field = Callable[[dict[str, object], Exchange, float], str]
 
 # Without the query, cookies and credentials: they hold secrets (T19).
-COMBINED = '%h %l %u %t "%m %U %H" %>s %b "%{Referer}i" "%{User-Agent}i" %D'
+COMBINED = '%h %l %u %t "%m %U %H" %>s %b "%f" "%{User-Agent}i" %D'
 _LETTER = re.compile(r"%(?:\{([^}]+)\})?(>?[A-Za-z%])")
 
 
@@ -48,6 +48,12 @@ def _line(environ: dict[str, object], exchange: Exchange, seconds: float) -> str
     return f"{quote(str(method))} {path}{query} {quote(str(protocol))}"
 
 
+def _referer(environ: dict[str, object], exchange: Exchange, seconds: float) -> str:
+    """Without query and fragment: another page's secrets are secrets too."""
+    page = str(environ.get("HTTP_REFERER") or "-")
+    return quote(page.partition("?")[0].partition("#")[0])
+
+
 def _status(environ: dict[str, object], exchange: Exchange, seconds: float) -> str:
     """499 is nginx's word for a client that left before the answer."""
     return exchange.status[:3] or ("499" if exchange.gone else "-")
@@ -58,6 +64,7 @@ def _time(environ: dict[str, object], exchange: Exchange, seconds: float) -> str
 
 
 _FIELDS: dict[str, Field] = {
+    "f": _referer,
     "h": _var("REMOTE_ADDR"),
     "l": lambda environ, exchange, seconds: "-",
     "u": _var("REMOTE_USER"),
@@ -139,7 +146,7 @@ def _as_json(environ: dict[str, object], exchange: Exchange, seconds: float) -> 
         "bytes": exchange.sent,
         "seconds": round(seconds, 6),
         "server": environ.get("SERVER_NAME") or "",
-        "referer": environ.get("HTTP_REFERER") or "",
+        "referer": _referer(environ, exchange, seconds).removeprefix("-"),
         "agent": environ.get("HTTP_USER_AGENT") or "",
         "over": exchange.connection.site.name,
         "pid": os.getpid(),

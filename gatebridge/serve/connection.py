@@ -13,7 +13,7 @@ import socket
 import struct
 from _socket import MSG_DONTWAIT, MSG_WAITALL, SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO, SOL_SOCKET
 from _thread import allocate_lock
-from select import POLLERR, POLLHUP, POLLIN, poll
+from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 Piece = bytes | memoryview
 _FIRST = 16_384  # bytes; a GET fits, and of an upload little is copied about
+_DOOMED_S = 5.0  # for other answers on a connection where one failed half-way
 _PIECES = 512  # of one sendmsg; the kernel takes 1,024
 _SEND_SLICE = struct.pack("ll", 1, 0)  # a timeval: one second
 _SLICE_MS = 10  # two requests of one connection may read each other's bytes off the socket
@@ -54,9 +55,9 @@ LINGER = 2  # the answer is out; drop what still comes, then close
 class Connection:
     """A connection from a front server and the requests under way on it."""
 
-    __slots__ = ("_linger", "_outbox", "_send_flags", "_waits", "closed", "deadline", "eof",
-                 "exchanges", "fd", "level", "lock", "peer", "site", "sock", "turn",
-                 "wire")  # fmt: skip
+    __slots__ = ("_doomed", "_linger", "_outbox", "_send_flags", "_unread", "_waits", "closed",
+                 "deadline", "eof", "exchanges", "fd", "level", "lock", "peer", "served", "site",
+                 "sock", "turn", "wire")  # fmt: skip
 
     def __init__(self, sock: socket.socket, site: Site, peer: object) -> None:
         self.sock = sock
@@ -71,7 +72,10 @@ class Connection:
         self.turn = allocate_lock()  # held by the thread that handles what came, and will settle
         self.level = False  # armed without one-shot
         self.deadline = 0.0  # monotonic; when what is half read must be whole, 0 for never
+        self.served = False  # some request was answered
         self._linger = False
+        self._doomed = 0.0  # monotonic; an answer failed half-way beside others: close soon
+        self._unread = False  # some request was answered while its body was still to come
         self._send_flags = int(MSG_DONTWAIT)  # 0 once the peer has been slow
         self._waits = False  # SO_RCVTIMEO is set
         self._outbox: list[Piece] = []  # replies of the protocol that the peer did not take yet
@@ -129,6 +133,8 @@ class Connection:
         for event in events:
             if isinstance(event, Request):
                 exchange = Exchange(self, event.id, event.complete)
+                if not event.complete:
+                    self._send_flags = int(MSG_DONTWAIT)
                 if event.role == FILTER:
                     exchange.data_ended = event.complete
                 self.exchanges[event.id] = exchange
@@ -180,6 +186,10 @@ class Connection:
         self._outbox += self.wire.send_answer(fault.id, head, body)
         self._flush_outbox()
         self.exchanges.pop(fault.id, None)
+        self.served = True
+        self.deadline = 0.0
+        if self.wire.closing:  # the rest of the refused request is still to come
+            self._linger = True
 
     def _end_of_input(self) -> None:
         """The peer has closed its side, or all of it. A body that is not whole is lost."""
@@ -420,25 +430,39 @@ class Connection:
         raise ConnectionResetError(f"the peer has left: {error}") from None
 
     def _wait_writable(self, deadline: float) -> None:
-        """The peer is slow: let the kernel wait from now on, a second at a time.
+        """The peer is slow, or sends all of its own before it reads.
 
-        Between these seconds its queries are answered and its ABORTs noticed.
+        While something may come, it is taken in: a peer that waits for us to read would wait
+        for ever. Else the kernel waits from now on, a second at a time.
         """
-        if self._send_flags:
-            self._send_flags = 0
-            self.sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, _SEND_SLICE)
-            return
         if monotonic() > deadline:
             raise TimeoutError(f"the peer took no byte for {self.site.send_idle_s} s")
-        if self.eof:
-            return
+        if not self._send_flags:
+            self._take_input()
+        elif self.eof or not self._input_due():
+            self._send_flags = 0
+            self.sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, _SEND_SLICE)
+        else:
+            waiter = poll()
+            waiter.register(self.fd, POLLIN | POLLOUT)
+            for _, flags in waiter.poll(1000):
+                if flags & POLLIN:
+                    self._take_input()
+
+    def _input_due(self) -> bool:
+        if self._unread:
+            return True
+        return any(not exchange.ended for exchange in list(self.exchanges.values()))
+
+    def _take_input(self) -> None:
+        """Receive once, whatever it is; an ABORT or the peer's leaving shows on the exchange."""
         try:
-            data = self.sock.recv(CHUNK, MSG_DONTWAIT)
+            data = b"" if self.eof else self.sock.recv(CHUNK, MSG_DONTWAIT)
         except BlockingIOError:
             return
-        if data:
+        if data and not self._linger:
             self.site.submit(self._dispatch(self.wire.receive(data)))
-        else:
+        elif not data and not self.eof:
             self._end_of_input()
 
     def _flush_outbox(self) -> None:
@@ -481,32 +505,41 @@ class Connection:
 
         What each front server makes of each ending was tried. Over TCP all of them see a reset.
         Over a Unix socket they see a close without END_REQUEST, but for nginx, which takes that
-        for an end and gives up only on a record that does not belong there.
+        for an end and gives up only on a record that does not belong there, and mod_fcgid, which
+        puts a page of its own behind. Beside other requests (HAProxy) the connection is closed
+        once these are answered.
         """
         others = len(self.exchanges) > 1
-        pieces = self.wire.send_cut(exchange.id, not others)
+        ordinary = not exchange.is_mod_fcgid
+        pieces = self.wire.send_cut(exchange.id, ordinary)
         self.finish(exchange)
-        if others:  # their answers go on
-            self.send(pieces)
+        if others:  # no protocol here can say that one answer of several has failed
+            self._doomed = self._doomed or monotonic() + _DOOMED_S
             return
         if self.site.tcp:
             self.sock.setsockopt(SOL_SOCKET, SO_LINGER, _RST)
-        elif exchange.front.startswith("nginx"):
+        elif exchange.front.startswith("nginx") or not ordinary:
             self.send(pieces)
         self._close()
 
     def finish(self, exchange: Exchange) -> None:
         """The exchange is answered, or will never be."""
         self.exchanges.pop(exchange.id, None)
-        if not exchange.ended and self.wire.closing:
-            self._linger = True
-            self.deadline = 0.0  # of the variables; they came, and lingering has its own
+        self.served = True
+        if not exchange.ended:
+            self._unread = True
+            if self.wire.closing:
+                self._linger = True
+                self.deadline = 0.0  # of the variables; they came, and lingering has its own
 
     # -- the end
 
     def settle(self) -> int:
         """What is to become of the connection now; closes it if nothing is. The lock is held."""
         if self.closed:
+            return CLOSED
+        if self._doomed and (not self.exchanges or monotonic() > self._doomed):
+            self._close()
             return CLOSED
         if self.exchanges:
             return ARM
@@ -532,6 +565,8 @@ class Connection:
     def resting(self) -> bool:
         """Nothing is under way and nothing is to be done: the next request may come."""
         if self.exchanges or self.eof or self.closed or self._linger or self._outbox:
+            return False
+        if self._doomed:
             return False
         return not self.deadline and self.wire.resting
 

@@ -56,6 +56,12 @@ class Exchange:
         """SERVER_SOFTWARE."""
         return str((self.environ or {}).get("SERVER_SOFTWARE", ""))
 
+    @property
+    def is_mod_fcgid(self) -> bool:
+        """Apache's mod_fcgid, and not its mod_proxy_fcgi, which says so in SCRIPT_FILENAME."""
+        script = str((self.environ or {}).get("SCRIPT_FILENAME", ""))
+        return self.front.startswith("Apache") and not script.startswith(("proxy:", "//"))
+
     # -- Source
 
     def pull(self, want: int) -> bytes:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import grp
 import os
 import pwd
 import socket
 import stat
 import sys
+from contextlib import contextmanager
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,8 @@ from gatebridge.errors import ConfigError, PeerError
 from gatebridge.wire.scan import decimal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gatebridge.bind import Bind
     from gatebridge.serve.site import Site
 
@@ -68,7 +72,8 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening; remove the socket's file if it is still the one we made."""
-        if self._inode is not None and _inode(self.bind.path) == self._inode:
+        inode, self._inode = self._inode, None  # once: the path may be another's afterwards
+        if inode is not None and _inode(self.bind.path) == inode:
             os.unlink(self.bind.path)
         self.sock.close()
 
@@ -154,19 +159,33 @@ def _open_unix(bind: Bind) -> socket.socket:
         if bind.family == "abstract":
             sock.bind("\0" + bind.path)
         else:
-            _clear_stale(bind)
-            before = os.umask(0o777 & ~mode)  # so that it never exists with a wider mode
-            try:
-                sock.bind(bind.path)
-            finally:
-                os.umask(before)
-            if owner >= 0 or group >= 0:
-                os.chown(bind.path, owner, group)
-        sock.listen(backlog(bind))
+            with _alone(bind.path):
+                _clear_stale(bind)
+                before = os.umask(0o777 & ~mode)  # so that it never exists with a wider mode
+                try:
+                    sock.bind(bind.path)
+                finally:
+                    os.umask(before)
+                if owner >= 0 or group >= 0:
+                    os.chown(bind.path, owner, group)
+                sock.listen(backlog(bind))
+        if bind.family == "abstract":
+            sock.listen(backlog(bind))
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+@contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Keep a second daemon from finding our socket stale while it is bound and not listening."""
+    folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _clear_stale(bind: Bind) -> None:

@@ -257,7 +257,7 @@ class Loop:
     def _between_requests(self, connection: Connection) -> int:
         """Nothing is under way: give what is half read its deadline, or close when draining."""
         known = connection.fd in self.connections
-        if connection.wire.busy or not known:
+        if connection.wire.busy or not (known or connection.served):
             if not connection.deadline:
                 connection.deadline = monotonic() + connection.site.header_s
                 if self.watch_asleep:
@@ -317,7 +317,7 @@ class Loop:
                 return
             turn = False
             if exchange.error is not None:
-                exchange.connection.site.refuse(exchange, exchange.error)
+                exchange.connection.site.turn_away(exchange, request, exchange.error)
             elif not exchange.gone:
                 if not exchange.ended:
                     exchange.has_turn = turn = exchange.connection.turn.acquire(False)
@@ -355,7 +355,8 @@ class Loop:
             with connection.lock:
                 request = exchange.claim()
             if request is not None:
-                connection.site.refuse(exchange, PeerError("body.timeout", "its body did not come"))
+                error = PeerError("body.timeout", "its body did not come")
+                connection.site.turn_away(exchange, request, error)
                 self._settle(connection, False)
 
     def refuse_surplus(self) -> None:
@@ -367,7 +368,7 @@ class Loop:
             except IndexError:  # a thread took the last one
                 break
             if exchange.error is not None and exchange.error.code == "queue.full":
-                exchange.connection.site.refuse(exchange, exchange.error)
+                exchange.connection.site.turn_away(exchange, request, exchange.error)
                 self._settle(exchange.connection, False)
             else:
                 kept.append((exchange, request))
