@@ -174,6 +174,8 @@ class Gated:
 
     def stop(self) -> int:
         """End it if it still runs; what it exited with."""
+        for gate in self.gates:
+            gate.close()
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
         try:
@@ -181,8 +183,6 @@ class Gated:
         finally:
             self.process.kill()
             self.process.wait()
-            for gate in self.gates:
-                gate.close()
 
 
 class Gate:
