@@ -95,7 +95,7 @@ class Gated:
         (folder / "gated.py").write_text(APPLICATION)
         self.log_path = folder / "error.log"
         argv = [sys.executable, *python, "-m", "gatebridge", "serve", "gated:application"]
-        with self.log_path.open("ab") as log:
+        with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [*argv, "--bind", self.bind, *options],
                 cwd=folder,
