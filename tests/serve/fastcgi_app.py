@@ -161,7 +161,12 @@ def data(environ, name):
         note(f"data {name} {type(error).__name__}")
         raise
     expected = environ.get("FCGI_DATA_LENGTH")
-    lines = [environ["gatebridge.role"], told(stdin), told(content), f"{len(content)} of {expected}"]
+    lines = [
+        environ["gatebridge.role"],
+        told(stdin),
+        told(content),
+        f"{len(content)} of {expected}",
+    ]
     return "\n".join(lines).encode()
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from gatebridge.wire.cgi_head import parse_head
 from tests.suite.modes import environment, read_from, wait_until
@@ -117,7 +118,7 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, *options: str, **more: str) -> Iterator[Served]:
+def served(folder: Path, *options: str, **more: Any) -> Iterator[Served]:
     """A daemon for a block; TERM must end it with 0."""
     daemon = Served(folder, *options, **more)
     try:
@@ -154,7 +155,11 @@ class Peer:
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.settimeout(DEADLINE_S)
-        self.sock.connect(address)
+        try:
+            self.sock.connect(address)
+        except OSError:
+            self.sock.close()
+            raise
         self.eof = False
         self.order: list[tuple[int, int, bytes]] = []
         self._rest = b""

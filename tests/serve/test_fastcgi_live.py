@@ -234,7 +234,7 @@ def test_F035_records_after_their_end(live: Served) -> None:
 
 
 def test_F037_too_many_bytes_of_variables(live: Served) -> None:
-    big = [("X_%d" % number, "v" * 60_000) for number in range(20)]
+    big = [(f"X_{number}", "v" * 60_000) for number in range(20)]
     with live.connect() as peer:
         for _ in range(3):
             answer = ask_raw(peer, block(*big))
@@ -248,7 +248,7 @@ def test_F037_the_refusal_arrives_though_the_connection_ends(
     tmp_path_factory: pytest.TempPathFactory, bind: str
 ) -> None:
     """Without KEEP_CONN, sent to its end before anybody reads: over TCP a reset would eat it."""
-    raw = b"".join(block(("X_%d" % number, "v" * 60_000)) for number in range(40))
+    raw = b"".join(block((f"X_{number}", "v" * 60_000)) for number in range(40))
     with served(tmp_path_factory.mktemp("f"), bind=bind) as daemon:
         for _ in range(5):
             with daemon.connect() as peer:
