@@ -162,7 +162,9 @@ def test_an_attribute_that_is_not_there_is_told_at_once(folder: Path) -> None:
 
 def test_site_is_skipped_unless_something_needs_it(folder: Path) -> None:
     assert one_shot("shop", str(folder), None).splitlines()[0].endswith(" -IS")
-    (folder / "needs.py").write_text("import sys\nsys.modules['site']\nfrom shop import application\n")
+    (folder / "needs.py").write_text(
+        "import sys\nsys.modules['site']\nfrom shop import application\n"
+    )
     text = one_shot("needs", str(folder), None)
     assert text.splitlines()[0].endswith(" -I")
     path = folder / "app.cgi"
@@ -184,8 +186,8 @@ def test_a_relative_folder_is_made_absolute(folder: Path, monkeypatch) -> None:
 
 def test_imports_says_what_went_wrong(folder: Path) -> None:
     entries = path_entries(str(folder))
-    assert imports("-IS", entries, "shop") == ""
-    assert "no_such" in imports("-IS", entries, "no_such")
+    assert imports("-IS", entries, "shop", "application", "application") == ""
+    assert "no_such" in imports("-IS", entries, "no_such", "app", "app")
 
 
 INTERPRETERS = [

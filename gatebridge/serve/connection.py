@@ -56,8 +56,8 @@ class Connection:
     """A connection from a front server and the requests under way on it."""
 
     __slots__ = ("_doomed", "_linger", "_outbox", "_send_flags", "_unread", "_waits", "closed",
-                 "deadline", "eof", "exchanges", "fd", "level", "lock", "peer", "served", "site",
-                 "sock", "turn", "wire")  # fmt: skip
+                 "deadline", "eof", "exchanges", "fd", "level", "lock", "peer", "reading", "served",
+                 "site", "sock", "turn", "wire")  # fmt: skip
 
     def __init__(self, sock: socket.socket, site: Site, peer: object) -> None:
         self.sock = sock
@@ -72,6 +72,7 @@ class Connection:
         self.turn = allocate_lock()  # held by the thread that handles what came, and will settle
         self.level = False  # armed without one-shot
         self.deadline = 0.0  # monotonic; when what is half read must be whole, 0 for never
+        self.reading = 0  # threads that wait for a body, and take in whatever comes
         self.served = False  # some request was answered
         self._linger = False
         self._doomed = 0.0  # monotonic; an answer failed half-way beside others: close soon
@@ -87,7 +88,7 @@ class Connection:
         if not self.lock.acquire(False):
             return []
         try:
-            return self._receive()
+            return [] if self.reading else self._receive()
         finally:
             self.lock.release()
 
@@ -195,7 +196,7 @@ class Connection:
         """The peer has closed its side, or all of it. A body that is not whole is lost."""
         self.eof = True
         for exchange in list(self.exchanges.values()):
-            if not exchange.ended:
+            if not exchange.ended or not exchange.data_ended:
                 exchange.gone = True
                 if exchange.deferred is not None:
                     del self.exchanges[exchange.id]
@@ -229,22 +230,39 @@ class Connection:
     def pull(self, exchange: Exchange, want: int) -> bytes:
         """A piece of an exchange's STDIN; see engine.seams.Source."""
         deadline = monotonic() + exchange.idle_s
-        while True:
-            with self.lock:
-                piece = self._piece(exchange, want)
-            if piece is not None:
-                return piece
-            self._wait_readable(deadline)
+        self._begin_reading()
+        try:
+            while True:
+                with self.lock:
+                    piece = self._piece(exchange, want)
+                if piece is not None:
+                    return piece
+                self._wait_readable(deadline)
+        finally:
+            self._end_reading()
 
     def pull_data(self, exchange: Exchange, want: int) -> bytes:
         """The same for the DATA stream of a FILTER."""
         deadline = monotonic() + exchange.idle_s
-        while True:
-            with self.lock:
-                piece = self._data_piece(exchange, want)
-            if piece is not None:
-                return piece
-            self._wait_readable(deadline)
+        self._begin_reading()
+        try:
+            while True:
+                with self.lock:
+                    piece = self._data_piece(exchange, want)
+                if piece is not None:
+                    return piece
+                self._wait_readable(deadline)
+        finally:
+            self._end_reading()
+
+    def _begin_reading(self) -> None:
+        """From now on the watch leaves the socket to us: it would take what we wait for."""
+        with self.lock:
+            self.reading += 1
+
+    def _end_reading(self) -> None:
+        with self.lock:
+            self.reading -= 1
 
     def _piece(self, exchange: Exchange, want: int) -> bytes | None:
         """What is kept, b"" at the end, or what can be received; None when the socket is dry."""
@@ -273,12 +291,7 @@ class Connection:
         parts: list[Piece] = []
         while want > 0:
             if exchange.has_turn and len(self.exchanges) == 1:  # nobody else reads
-                flags = self._receive_flags(exchange)
-                self.site.gate.enter()
-                try:
-                    want = self._gather_direct(exchange, parts, want, flags)
-                finally:
-                    self.site.gate.leave()
+                want = self._gather_alone(exchange, parts, want)
             else:
                 with self.lock:
                     want = self._gather_direct(exchange, parts, want, MSG_DONTWAIT)
@@ -289,6 +302,16 @@ class Connection:
                 want -= len(piece)
                 parts.append(piece)
         return _joined(parts)
+
+    def _gather_alone(self, exchange: Exchange, parts: list[Piece], want: int) -> int:
+        flags = self._receive_flags(exchange)
+        self._begin_reading()
+        self.site.gate.enter()
+        try:
+            return self._gather_direct(exchange, parts, want, flags)
+        finally:
+            self.site.gate.leave()
+            self._end_reading()
 
     def _receive_flags(self, exchange: Exchange) -> int:
         """Let the kernel wait for bytes that are due, for as long as a read may."""
@@ -506,15 +529,18 @@ class Connection:
         What each front server makes of each ending was tried. Over TCP all of them see a reset.
         Over a Unix socket they see a close without END_REQUEST, but for nginx, which takes that
         for an end and gives up only on a record that does not belong there, and mod_fcgid, which
-        puts a page of its own behind. Beside other requests (HAProxy) the connection is closed
-        once these are answered.
+        puts a page of its own behind. Beside other requests the status in END_REQUEST has to do,
+        but HAProxy does not look at it: there the connection closes once these are answered.
         """
         others = len(self.exchanges) > 1
         ordinary = not exchange.is_mod_fcgid
-        pieces = self.wire.send_cut(exchange.id, ordinary)
+        pieces = self.wire.send_cut(exchange.id, ordinary and not others)
         self.finish(exchange)
-        if others:  # no protocol here can say that one answer of several has failed
-            self._doomed = self._doomed or monotonic() + _DOOMED_S
+        if others:
+            if exchange.front.startswith("HAProxy"):
+                self._doomed = self._doomed or monotonic() + _DOOMED_S
+            else:
+                self.send(pieces)
             return
         if self.site.tcp:
             self.sock.setsockopt(SOL_SOCKET, SO_LINGER, _RST)
@@ -577,6 +603,12 @@ class Connection:
     def close(self) -> None:
         with self.lock:
             self._close()
+
+    def close_if_broken(self) -> None:
+        """Close at once after a fault, though a thread is still in the application."""
+        with self.lock:
+            if self.wire.closing and not self.exchanges and not self._linger:
+                self._close()
 
     def expire(self) -> bool:
         """Close it if nothing is under way but half a request. Tells whether that was so."""

@@ -98,11 +98,15 @@ class Watch:
         watched: dict[int, Connection] = {}
         for slot in stuck:
             exchange = slot.exchange
-            if exchange is None or exchange.gone or not exchange.ended:
-                continue  # with a body under way the thread itself reads, and learns it
-            connection = exchange.connection
-            if connection.closed:
+            if exchange is None:
                 continue
+            connection = exchange.connection
+            if connection.closed or (connection.eof and exchange.gone):
+                continue
+            if connection.reading:
+                continue  # where a thread waits for a body, it learns the rest as well
+            if exchange.feed is not None and exchange.feed.size >= connection.site.spool_memory:
+                continue  # the application does not read, so the peer has to wait
             watched[connection.fd] = connection
             waiter.register(connection.fd, 0 if connection.eof else POLLIN)
         for fd, flags in waiter.poll(0) if watched else []:
@@ -111,6 +115,8 @@ class Watch:
                 connection.lost()
             elif flags & POLLIN:
                 self._loop.submit(connection.try_receive())
+                if connection.wire.closing and not connection.exchanges:
+                    connection.close_if_broken()
 
     def _last_resort(self, now: float) -> None:
         """All threads are stuck: read for them, so that nothing but the application waits."""
