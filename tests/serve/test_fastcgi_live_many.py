@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from gatebridge.wire.events import Body, End, Event, Fault, Values
+from gatebridge.wire.fastcgi_client import FastCGIClient
 from tests.serve.fastcgi_peer import Peer, Served, head, served
 from tests.wire.fastcgi_rows import (
     AUTHORIZER,
@@ -268,6 +270,33 @@ def test_F083_one_whose_body_waits_holds_up_no_other(live: Served, path: str) ->
         live.go(name)
         peer.body(1, b"hello")
         assert peer.answer(1).status == "200 OK"
+
+
+def test_F083_F085_our_own_client(live: Served) -> None:
+    """Requests, a query and an ABORT by wire.fastcgi_client, all on one connection."""
+    client = FastCGIClient()
+    bodies = {id: bytes([id]) * 40_000 for id in range(1, 6)}
+    wire: list[bytes | memoryview] = client.get_values(["FCGI_MPXS_CONNS"])
+    for id, body in bodies.items():
+        vars = [("REQUEST_METHOD", "POST"), ("REQUEST_URI", "/echo/client"), ("SCRIPT_NAME", "")]
+        wire += client.request([*vars, ("CONTENT_LENGTH", str(len(body)))], id, keep=True)
+    for id, body in bodies.items():
+        wire += client.send_body(id, body[:30_000])
+    wire += client.abort(5)
+    for id in (4, 2, 1, 3):
+        wire += client.send_body(id, bodies[id][30_000:]) + client.send_body_end(id)
+    events: list[Event] = []
+    with live.connect() as peer:
+        peer.send(*[bytes(piece) for piece in wire])
+        while client.active:
+            events += client.receive(peer.sock.recv(65_536))
+    assert Values({"FCGI_MPXS_CONNS": "1"}) in events
+    assert not [event for event in events if isinstance(event, Fault)]
+    for id in (1, 2, 3, 4):
+        found = [event.data for event in events if isinstance(event, Body) and event.id == id]
+        assert b"".join(found) == bodies[id]
+        assert End(id) in events
+    assert End(5) in events
 
 
 def test_F084_refused_where_it_is_said_not_to_work(narrow: Served) -> None:
