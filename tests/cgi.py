@@ -95,3 +95,14 @@ def post(argv: Sequence[str], body: bytes, *, extra: bytes = b"", **vars) -> Don
     """A request with a body; extra: bytes behind it that are none of the application's."""
     vars = {"REQUEST_METHOD": "POST", "CONTENT_LENGTH": str(len(body)), **vars}
     return ask(argv, body + extra, **vars)
+
+
+def answering(folder: Path, code: str) -> list[str]:
+    """A script whose application is this function body."""
+    lines = "\n".join(f"    {line}" for line in code.strip().splitlines())
+    return script(folder, f"def app(environ, start_response):\n{lines}\n")
+
+
+def giving(folder: Path, result: str, status: str = "200 OK", headers: str = "") -> list[str]:
+    given = headers or "[('Content-Type', 'text/plain')]"
+    return answering(folder, f"start_response({status!r}, {given})\nreturn {result}")

@@ -44,7 +44,9 @@ def listening(path: Path) -> socket.socket:
 
 
 @contextmanager
-def started(argv: list[str], listener: socket.socket, **vars) -> Iterator["subprocess.Popen[bytes]"]:
+def started(
+    argv: list[str], listener: socket.socket, **vars
+) -> Iterator["subprocess.Popen[bytes]"]:
     """The script as mod_fcgid starts it; ended by TERM, which must give 0."""
     environment = {"PATH": os.environ["PATH"], **vars}
     process = subprocess.Popen(argv, stdin=listener, env=environment, stderr=subprocess.PIPE)

@@ -1,4 +1,4 @@
-"""An application by name: every form that is understood, and a sentence for every one that is not."""
+"""An application by name: what is understood, and a sentence for what is not."""
 
 import sys
 from collections.abc import Iterator

@@ -27,8 +27,8 @@ def test_a_mount_before_the_application(folder: Path) -> None:
     assert done.body == b"('/cgi-bin', '/app.cgi/x')"
 
 
-WORDS = [["-d"], ["--help"], ["--mount", "/cgi-bin"], ["--mount=/cgi-bin"], ["--", "--mount", "/cgi-bin"],
-         ["a", "b"], ["-"], ["--no-such"]]  # fmt: skip
+WORDS = [["-d"], ["--help"], ["--mount", "/cgi-bin"], ["--mount=/cgi-bin"],
+         ["--", "--mount", "/cgi-bin"], ["a", "b"], ["-"], ["--no-such"]]  # fmt: skip
 
 
 @pytest.mark.parametrize("words", WORDS, ids=" ".join)

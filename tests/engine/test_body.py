@@ -109,8 +109,8 @@ CALLS: list[tuple[str, Callable[[Any], Any]]] = [
     ("W025 iteration", list),
     ("W025 iteration, begun twice", lambda body: (next(iter(body)), list(body))),
     ("W025 iteration, then read()", lambda body: (next(body), body.read())),
-    ("W026 b'' after the end", lambda body: (body.read(), body.read(), body.read(5), body.readline(),
-                                             body.readlines(), list(body))),
+    ("W026 b'' after the end", lambda body: (body.read(), body.read(), body.read(5),
+                                             body.readline(), body.readlines(), list(body))),
     ("W027 mixed", lambda body: (body.read(2), body.readline(), body.readline(3), body.read(1),
                                  next(body), body.readlines(1), body.read())),
 ]  # fmt: skip
@@ -141,7 +141,9 @@ STEPS = st.lists(
 
 @settings(deadline=None, max_examples=150)
 @given(
-    parts=st.lists(st.sampled_from([b"\n", b"ab", b"c\n", b"x" * 17_000, b"y" * 70_000]), max_size=9),
+    parts=st.lists(
+        st.sampled_from([b"\n", b"ab", b"c\n", b"x" * 17_000, b"y" * 70_000]), max_size=9
+    ),
     piece=st.sampled_from([1, 3, 1_000, 20_000, 65_536, 200_000]),
     first=st.integers(0, 30),
     greedy=st.booleans(),
@@ -202,7 +204,11 @@ def test_F046a_a_whole_body_is_not_short(way: str) -> None:
     assert not body.short
 
 
-FAULTS = [ConnectionResetError("gone"), PeerError("body.timeout", "late"), PeerError("body.no_space")]
+FAULTS = [
+    ConnectionResetError("gone"),
+    PeerError("body.timeout", "late"),
+    PeerError("body.no_space"),
+]
 
 
 @pytest.mark.parametrize("error", FAULTS, ids=repr)

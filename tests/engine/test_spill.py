@@ -118,14 +118,18 @@ def test_T18_below_the_floor_nothing_is_written(tmp_path: Path) -> None:
     assert (fds(), spill.size, list(tmp_path.iterdir())) == (before, 0, [])
 
 
+def fill(spill: Spill, mebibytes: int) -> None:
+    for _ in range(mebibytes):
+        spill.put(b"x" * (1 << 20))
+
+
 def test_T18_the_floor_is_looked_at_again_as_the_file_grows(tmp_path: Path) -> None:
     """One that starts above the floor must not go far below it."""
     spill = Spill(0, str(tmp_path), 0)
     spill.put(b"x")
     spill._floor = HUGE  # as if somebody else had filled the disk meanwhile
     with pytest.raises(PeerError, match=r"body\.no_space"):
-        for _ in range(40):
-            spill.put(b"x" * (1 << 20))
+        fill(spill, 40)
     assert spill.size == 0
 
 

@@ -19,7 +19,7 @@ from tests.suite.modes import ROOT, environment, wait_until
 
 DEADLINE_S = 20.0
 
-APPLICATION = '''
+APPLICATION = """
 import os, threading
 
 def hold(name):
@@ -69,7 +69,7 @@ def application(environ, start_response):
                 yield b"x" * 65536
         return Closing(name, blocks())
     return [body]
-'''
+"""
 
 
 class Gated:

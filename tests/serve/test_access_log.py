@@ -132,9 +132,10 @@ def test_an_unknown_letter_is_refused(format: str) -> None:
 @pytest.mark.parametrize("format", ["%", "a % b", "%5", "%{open", "%{Referer}"])
 def test_a_percent_sign_alone_is_refused_or_kept(line, format: str) -> None:
     try:
-        assert line(format) == format
-    except ConfigError as error:
-        assert error.code == "log.format"
+        said = line(format)
+    except ConfigError:
+        return
+    assert said == format
 
 
 # -- T19

@@ -100,7 +100,9 @@ def test_W027_no_body_is_at_its_end_at_once(daemon: Daemon, protocol: str) -> No
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_T18_413_beyond_the_limit(daemon: Daemon, protocol: str) -> None:
     for size, status in ((200_000, 200), (200_001, 413)):
-        found = exchange(daemon, protocol, [encoded(protocol, Req("POST", "/body", body=b"x" * size))])
+        found = exchange(
+            daemon, protocol, [encoded(protocol, Req("POST", "/body", body=b"x" * size))]
+        )
         assert found.status == status
         assert found.body == b"200000" if status == 200 else b"413" not in found.body
 
@@ -119,7 +121,14 @@ def test_T18_nothing_is_left_on_the_disk(daemon: Daemon) -> None:
 
 def test_T18_507_below_the_floor(tmp_path: Path) -> None:
     """A body that would take the last of the disk is refused; small ones are served."""
-    options = ("--spool-dir", str(tmp_path), "--spool-floor", str(1 << 60), "--spool-memory", "1000")
+    options = (
+        "--spool-dir",
+        str(tmp_path),
+        "--spool-floor",
+        str(1 << 60),
+        "--spool-memory",
+        "1000",
+    )
     with gated(tmp_path, *options) as live:
         for body, status in ((b"x" * 500, 200), (b"x" * 90_000, 507)):
             pairs = [(k, v) for k, v in live.pairs("/body", body) if k != "CONTENT_LENGTH"]

@@ -6,7 +6,6 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,8 @@ def listener(text: str, addresses: str = "") -> Listener:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "s"
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "s"
 
 
 def refused(text: str) -> ConfigError:

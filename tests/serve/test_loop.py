@@ -1,4 +1,4 @@
-"""The loop: slow calls get threads, fast ones keep being served, nobody is mixed up with another."""
+"""The loop: slow calls get threads, fast ones keep being served, nobody gets another's."""
 
 import errno
 import itertools
@@ -289,7 +289,9 @@ def test_W067_T10_each_answer_is_its_own_requests(tmp_path: Path) -> None:
                 for turn in range(100):
                     tokens = [b"t%02d-%04d" % (number, turn * 10 + id) for id in range(10)]
                     texts = zip(templates, tokens, strict=True)
-                    sock.sendall(b"".join(text.replace(b"t00-0000", token) for text, token in texts))
+                    sock.sendall(
+                        b"".join(text.replace(b"t00-0000", token) for text, token in texts)
+                    )
                     bodies = ten_answers(sock)
                     if bodies != tokens:
                         wrong.append(f"{tokens}: {bodies}")

@@ -232,9 +232,9 @@ def test_T23_a_new_daemon_may_have_the_path_while_the_old_one_drains(tmp_path: P
 
 def test_T23_a_second_daemon_on_a_live_path_is_refused(tmp_path: Path) -> None:
     with gated(tmp_path) as live:
+        other = tmp_path / "new"
+        other.mkdir()
         with pytest.raises(AssertionError, match="did not come up"):
-            other = tmp_path / "new"
-            other.mkdir()
             Gated(other, bind=f"unix:{live.path}")
         assert "bind.in_use" in (other / "error.log").read_text()
         assert live.get("/fast").body == b"fast"
