@@ -10,7 +10,9 @@ from gatebridge.apps.load import load
 from gatebridge.oneshot import main
 
 
-@click.command("cgi", context_settings={"ignore_unknown_options": True})
+@click.command(
+    "cgi", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
 @click.argument("app", metavar="APP")
 @click.option("--mount", metavar="PATH", help="Path the front server put the application at.")
 @click.argument("query", nargs=-1, type=click.UNPROCESSED)

@@ -11,18 +11,21 @@ import click
 
 import gatebridge.cli
 from gatebridge import __version__
-from gatebridge.errors import ConfigError, GatebridgeError, PeerError
+from gatebridge.errors import ConfigError, GatebridgeError, PeerError, UseError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 USAGE, NO_BOOT, NO_APP, NO_BIND, NO_DAEMON = 2, 3, 4, 5, 7
-_EXIT = {"app": NO_APP, "bind": NO_BIND, "connect": NO_DAEMON}  # by the code's first part
+_CANNOT_BIND = ("bind.failed", "bind.in_use", "bind.fd", "bind.owner", "bind.group")
+_EXIT = {"app": NO_APP, "connect": NO_DAEMON}  # by the code's first part
 
 
 def exit_status(error: GatebridgeError) -> int:
     """The exit status that cli documentation promises for an error."""
-    if error.code in ("bind.malformed", "bind.option", "bind.open", "bind.mode"):
+    if error.code in _CANNOT_BIND:
+        return NO_BIND
+    if isinstance(error, UseError):
         return USAGE
     if isinstance(error, (ConfigError, PeerError)):
         default = USAGE if isinstance(error, ConfigError) else 1

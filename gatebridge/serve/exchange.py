@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 _CHECK_S = 0.05  # between two looks for an ABORT while an answer is streamed
 _HELD = 8000  # bytes of the error stream held back; the log has all of it
+_EARLY = 1024  # bytes of the error stream that nginx takes before a head
+_FILLING = 65_528  # bytes; with its header such a record fills nginx's buffer some times over
+_HELD_MOST = 65_536  # bytes held back before some of these are sent
 _FILE_CHUNK = 1 << 19  # bytes read at once from a file that is sent
 
 
 class Exchange:
     """The ``Out`` and the ``Source`` of the engine, for one request id of one connection."""
 
-    __slots__ = ("_checked", "_error_text", "_held", "connection", "data", "data_ended",
+    __slots__ = ("_checked", "_early", "_error_text", "_held", "connection", "data", "data_ended",
                  "deferred", "ended", "environ", "error", "feed", "gone", "has_turn", "id",
                  "idle_s", "sent", "started", "status")  # fmt: skip
 
@@ -37,7 +40,8 @@ class Exchange:
         self.sent = 0  # bytes of body
         self.started = 0.0  # wall clock, for the access log
         self._error_text = ""
-        self._held = b""  # of the error stream, until the answer is out
+        self._held = b""  # of the error stream, until the head or the whole answer is out
+        self._early = 0  # bytes of it sent before the head
         self.data: Spill | None = None  # DATA of a FILTER request
         self.data_ended = True
         self.idle_s = connection.site.body_idle_s  # how long a read waits for a byte
@@ -96,28 +100,43 @@ class Exchange:
     # -- Out
 
     def answer(self, head: Head, body: bytes) -> None:
-        self.status = head.status
-        self.sent = len(body)
         connection = self.connection
         with connection.lock:
             if self.gone:
                 raise ConnectionResetError("the peer has left")
             if self._error_text:
                 self._flush_errors()
+            self.status = head.status
+            self.sent = len(body)
             wire = connection.wire
             if self._held:
-                pieces = [*wire.send_head(self.id, head), *wire.send_body(self.id, body)]
+                pieces = self._head_pieces(head)
+                pieces += wire.send_body(self.id, body)
                 pieces += wire.send_end(self.id, 0, self._held)
             else:
                 pieces = wire.send_answer(self.id, head, body)
             self._finish(pieces)
 
     def start(self, head: Head, data: bytes) -> None:
-        self.status = head.status
-        self.sent = len(data)
         self._checked = monotonic()
+        connection = self.connection
+        with connection.lock:
+            if self.gone:
+                raise ConnectionResetError("the peer has left")
+            pieces = self._head_pieces(head)
+            self.status = head.status
+            self.sent = len(data)
+            pieces += connection.wire.send_body(self.id, data)
+            connection.send(pieces)
+
+    def _head_pieces(self, head: Head) -> "list[bytes | memoryview]":
+        """The head, and what was held back of the error stream because of it."""
         wire = self.connection.wire
-        self._send([*wire.send_head(self.id, head), *wire.send_body(self.id, data)])
+        pieces = [*wire.send_head(self.id, head)]
+        if self._held and not self._is_haproxy:
+            pieces += wire.send_error(self.id, self._held)
+            self._held = b""
+        return pieces
 
     def write(self, data: bytes) -> None:
         self.sent += len(data)
@@ -131,19 +150,13 @@ class Exchange:
                 raise ConnectionResetError("the peer has left")
             connection.send(connection.wire.send_body(self.id, data))
 
-    def _send(self, pieces: "list[bytes | memoryview]") -> None:
-        with self.connection.lock:
-            if self.gone:
-                raise ConnectionResetError("the peer has left")
-            self.connection.send(pieces)
-
     def file(self, head: Head, fd: int, offset: int, count: int) -> int:
-        self.status = head.status
         connection = self.connection
         with connection.lock:
             if self.gone:
                 raise ConnectionResetError("the peer has left")
-            pieces = connection.wire.send_head(self.id, head)
+            pieces = self._head_pieces(head)
+            self.status = head.status
             self.sent = connection.send_file(self, pieces, fd, offset, count, _FILE_CHUNK)
         return self.sent
 
@@ -201,13 +214,34 @@ class Exchange:
     def _flush_errors(self) -> None:
         data = self._error_text.encode("utf-8", "backslashreplace")
         self._error_text = ""
-        if self.front.startswith("HAProxy"):
+        if self._is_haproxy:
             # A STDERR record before the end of STDOUT ends the whole HAProxy process (2.6.12).
             self._held = (self._held + data)[:_HELD]
             return
+        if not self.status and self.front.startswith("nginx"):
+            data = self._before_head(data)
         pieces = self.connection.wire.send_error(self.id, data)
         if pieces:
             self.connection.send(pieces)
+
+    @property
+    def _is_haproxy(self) -> bool:
+        return self.front.startswith("HAProxy")
+
+    def _before_head(self, data: bytes) -> bytes:
+        """What nginx may get before the head; the rest is held back, to go right behind it.
+
+        Until the head is complete nginx (1.22) parses records in one small buffer, which it starts
+        again only where STDERR's content fills it to the last byte. A long traceback and the head
+        behind it do not fit: 502, "upstream sent too big header".
+        """
+        if not self._held and self._early + len(data) <= _EARLY:
+            self._early += len(data)
+            return data
+        held = self._held + data
+        whole = len(held) - len(held) % _FILLING if len(held) > _HELD_MOST else 0
+        self._held = held[whole:]
+        return held[:whole]
 
 
 class Errors:

@@ -37,7 +37,16 @@ class Worker:
     reopen      called for USR1
     """
 
-    __slots__ = ("_graceful_s", "_listeners", "_log", "_loop", "_reopen", "_signals", "_wake")
+    __slots__ = (
+        "_graceful_s",
+        "_listeners",
+        "_log",
+        "_loop",
+        "_poll",
+        "_reopen",
+        "_signals",
+        "_wake",
+    )
 
     def __init__(
         self,
@@ -56,6 +65,8 @@ class Worker:
         self._wake, write = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(write, False)
+        self._poll = select.poll()  # select() ends at descriptor 1,023
+        self._poll.register(self._wake, select.POLLIN)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
 
     def run(self) -> int:
@@ -96,7 +107,7 @@ class Worker:
             left = deadline - monotonic() if timeout_s >= 0 else None
             if left is not None and left <= 0:
                 return 0
-            select.select([self._wake], [], [], left)
+            self._poll.poll(None if left is None else left * 1000 + 1)
             try:
                 os.read(self._wake, 512)
             except BlockingIOError:  # woken by the timeout
