@@ -55,7 +55,7 @@ LINGER = 2  # the answer is out; drop what still comes, then close
 class Connection:
     """A connection from a front server and the requests under way on it."""
 
-    __slots__ = ("_doomed", "_linger", "_outbox", "_send_flags", "_unread", "_waits", "closed",
+    __slots__ = ("_doomed", "_linger", "_outbox", "_send_flags", "_sending", "_unread", "_waits", "closed",
                  "deadline", "eof", "exchanges", "fd", "level", "lock", "peer", "reading", "served",
                  "site", "sock", "turn", "wire")  # fmt: skip
 
@@ -76,6 +76,7 @@ class Connection:
         self.served = False  # some request was answered
         self._linger = False
         self._doomed = 0.0  # monotonic; an answer failed half-way beside others: close soon
+        self._sending = False  # in the middle of pieces: nothing may come between them
         self._unread = False  # some request was answered while its body was still to come
         self._send_flags = int(MSG_DONTWAIT)  # 0 once the peer has been slow
         self._waits = False  # SO_RCVTIMEO is set
@@ -427,26 +428,34 @@ class Connection:
 
     def _send_rest(self, pieces: Sequence[Piece], count: int) -> None:
         """Send what is left after count bytes; the peer is slow, or there is a lot of it."""
-        deadline = 0.0
-        at = 0
+        self._sending = True
         try:
-            while True:
-                while at < len(pieces) and count >= len(pieces[at]):
-                    count -= len(pieces[at])
-                    at += 1
-                if at == len(pieces):
-                    return
-                pieces = [memoryview(pieces[at])[count:], *pieces[at + 1 :]]
-                at = 0
-                try:
-                    count = self.sock.sendmsg(pieces[:_PIECES], (), self._send_flags)
-                    deadline = 0.0
-                except BlockingIOError:
-                    count = 0
-                    deadline = deadline or monotonic() + self.site.send_idle_s
-                    self._wait_writable(deadline)
+            self._send_pieces(pieces, count)
         except OSError as error:
             self._send_failed(error)
+        finally:
+            self._sending = False
+        if self._outbox:
+            self._flush_outbox()
+
+    def _send_pieces(self, pieces: Sequence[Piece], count: int) -> None:
+        deadline = 0.0
+        at = 0
+        while True:
+            while at < len(pieces) and count >= len(pieces[at]):
+                count -= len(pieces[at])
+                at += 1
+            if at == len(pieces):
+                return
+            pieces = [memoryview(pieces[at])[count:], *pieces[at + 1 :]]
+            at = 0
+            try:
+                count = self.sock.sendmsg(pieces[:_PIECES], (), self._send_flags)
+                deadline = 0.0
+            except BlockingIOError:
+                count = 0
+                deadline = deadline or monotonic() + self.site.send_idle_s
+                self._wait_writable(deadline)
 
     def _send_failed(self, error: OSError) -> NoReturn:
         self.lost()
@@ -490,6 +499,8 @@ class Connection:
 
     def _flush_outbox(self) -> None:
         """Send replies without waiting: whoever is served next takes the rest along."""
+        if self._sending:
+            return
         try:
             count = self.sock.sendmsg(self._outbox[:_PIECES], (), MSG_DONTWAIT)
         except BlockingIOError:
