@@ -225,7 +225,7 @@ class Connection:
         if seen[0][1] & (POLLHUP | POLLERR):
             with self.lock:
                 self.lost()
-        elif not self.eof:
+        elif not self.eof and not self.reading:
             self.site.submit(self.receive())
 
     def pull(self, exchange: Exchange, want: int) -> bytes:
@@ -476,7 +476,8 @@ class Connection:
             self.sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, _SEND_SLICE)
         else:
             waiter = poll()
-            waiter.register(self.fd, POLLIN | POLLOUT)
+            # where the application reads in a thread of its own, that one takes the input
+            waiter.register(self.fd, POLLOUT if self.reading else POLLIN | POLLOUT)
             for _, flags in waiter.poll(1000):
                 if flags & POLLIN:
                     self._take_input()
@@ -488,6 +489,8 @@ class Connection:
 
     def _take_input(self) -> None:
         """Receive once, whatever it is; an ABORT or the peer's leaving shows on the exchange."""
+        if self.reading:
+            return
         try:
             data = b"" if self.eof else self.sock.recv(CHUNK, MSG_DONTWAIT)
         except BlockingIOError:
