@@ -34,6 +34,21 @@ def at_once(mode: FrontMode, requests: list[Req]) -> list[Resp]:
     return [answer for answer in answers if isinstance(answer, Resp)]
 
 
+def refused_by_itself(resp: Resp) -> bool:
+    """HAProxy 2.6 answers 500 (IH-- in its log) when the PARAMS of one more stream find no room
+    in the buffer of the shared connection; nothing of such a request reaches the application.
+    """
+    return resp.status == 500 and b"incident" not in resp.body and b"<h1>500" in resp.body
+
+
+def sent(mode: FrontMode, requests: list[Req]) -> list[Resp]:
+    """All at once; those that HAProxy itself refused again, one by one."""
+    return [
+        mode.send(request) if refused_by_itself(resp) else resp
+        for request, resp in zip(requests, at_once(mode, requests), strict=True)
+    ]
+
+
 def test_F083_many_requests_inside_on_fewer_connections(stage: Stage) -> None:
     """All are inside the application at once, on fewer connections than requests."""
     mode = stage.front(MPXS)
@@ -66,7 +81,7 @@ def test_F085_bodies_are_never_mixed(stage: Stage) -> None:
     bodies = [bytes([n + 1]) * (40_000 + 7_919 * n) for n in range(16)]
     headers = (("Suite-App", "mirror"), ("Content-Type", "application/octet-stream"))
     for _ in range(3):
-        answers = at_once(mode, [Req("POST", "/", headers, body) for body in bodies])
+        answers = sent(mode, [Req("POST", "/", headers, body) for body in bodies])
         for body, resp in zip(bodies, answers, strict=True):
             assert resp.status == 200, resp
             assert resp.body == body, f"wanted {len(body)} of {body[:1]!r}, got {resp!r}"
@@ -76,7 +91,7 @@ def test_F085_errors_of_one_request_leave_the_others_alone(stage: Stage) -> None
     """Requests that fail before they answer, and a megabyte of error text, beside fine ones."""
     mode = stage.front(MPXS)
     apps = ["hello", "raise_at_once", "hello", "stream_10m", "errors_1m"] * 3
-    answers = at_once(mode, [Req(headers=(("Suite-App", app),)) for app in apps])
+    answers = sent(mode, [Req(headers=(("Suite-App", app),)) for app in apps])
     for app, resp in zip(apps, answers, strict=True):
         assert not resp.cut, f"{app}: {resp!r}"
         assert resp.status == (500 if app == "raise_at_once" else 200), f"{app}: {resp!r}"
