@@ -1,7 +1,8 @@
 """Many requests at once on one FastCGI connection, with a reader that falls behind.
 
 The answers are larger than what the kernel holds, so every record is sent in parts, by threads
-that take turns: nothing may come between the parts of one.
+that take turns: nothing may come between the parts of one. The sender mixes in what is answered
+at once, wherever the answers stand: questions for values, and requests that are taken back.
 """
 
 import random
@@ -17,6 +18,8 @@ from tests.suite.stage import Stage
 from tests.suite.wires import Req, record
 
 IDS = range(1, 17)
+TAKEN_BACK = range(1000, 1400)  # ids that are begun and aborted without any PARAMS, as HAProxy does
+QUESTION = record(9, wires.pair(b"FCGI_MPXS_CONNS", b""), 0)
 
 
 def records(request_id: int, body: bytes, step: int) -> list[bytes]:
@@ -37,9 +40,14 @@ def records(request_id: int, body: bytes, step: int) -> list[bytes]:
 
 
 def send_mixed(sock: socket.socket, queues: dict[int, list[bytes]], dice: random.Random) -> None:
+    taken_back = iter(TAKEN_BACK)
     while queues:
         request_id = dice.choice(list(queues))
         sock.sendall(queues[request_id].pop(0))
+        other = next(taken_back, 0)
+        if other:
+            begin = record(1, struct.pack("!HB5x", 1, 1), other)
+            sock.sendall(QUESTION + begin + record(2, b"", other))
         if not queues[request_id]:
             del queues[request_id]
 
@@ -57,10 +65,14 @@ def receive(sock: socket.socket, dice: random.Random) -> dict[int, bytes]:
         while len(got) - at >= 8:
             version, kind, request_id, size, pad = struct.unpack_from("!BBHHB", got, at)
             assert version == 1, f"no record at {at}: {bytes(got[at : at + 16])!r}"
-            assert request_id in out, f"id {request_id} at {at}"
-            assert request_id not in ended, f"id {request_id} after its end (F003)"
             if len(got) - at < 8 + size + pad:
                 break
+            if request_id == 0 or request_id in TAKEN_BACK:
+                assert kind == (10 if request_id == 0 else 3), f"type {kind} for {request_id}"
+                at += 8 + size + pad
+                continue
+            assert request_id in out, f"id {request_id} at {at}"
+            assert request_id not in ended, f"id {request_id} after its end (F003)"
             if kind == 6:
                 out[request_id] += got[at + 8 : at + 8 + size]
             elif kind == 3:
