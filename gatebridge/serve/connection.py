@@ -11,7 +11,15 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from _socket import MSG_DONTWAIT, MSG_WAITALL, SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO, SOL_SOCKET
+from _socket import (
+    MSG_DONTWAIT,
+    MSG_WAITALL,
+    SO_LINGER,
+    SO_RCVTIMEO,
+    SO_SNDBUF,
+    SO_SNDTIMEO,
+    SOL_SOCKET,
+)
 from _thread import allocate_lock
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
 from time import monotonic
@@ -44,6 +52,7 @@ _FIRST = 16_384  # bytes; a GET fits, and of an upload little is copied about
 _DOOMED_S = 5.0  # for other answers on a connection where one failed half-way
 _PIECES = 512  # of one sendmsg; the kernel takes 1,024
 _SEND_SLICE = struct.pack("ll", 1, 0)  # a timeval: one second
+_SEND_BUFFER = 1 << 20  # bytes asked for, of which the system gives what it allows: fewer waits
 _SLICE_MS = 10  # two requests of one connection may read each other's bytes off the socket
 _RST = struct.pack("ii", 1, 0)
 
@@ -55,9 +64,9 @@ LINGER = 2  # the answer is out; drop what still comes, then close
 class Connection:
     """A connection from a front server and the requests under way on it."""
 
-    __slots__ = ("_doomed", "_linger", "_outbox", "_send_flags", "_sending", "_unread", "_waits", "closed",
-                 "deadline", "eof", "exchanges", "fd", "level", "lock", "peer", "reading", "served",
-                 "site", "sock", "turn", "wire")  # fmt: skip
+    __slots__ = ("_doomed", "_linger", "_outbox", "_send_flags", "_sending", "_unread", "_waits",
+                 "closed", "deadline", "eof", "exchanges", "fd", "level", "lock", "peer", "reading",
+                 "served", "site", "sock", "turn", "wire")  # fmt: skip
 
     def __init__(self, sock: socket.socket, site: Site, peer: object) -> None:
         self.sock = sock
@@ -335,9 +344,14 @@ class Connection:
         if exchange.gone or (exchange.feed is not None and exchange.feed.size):
             return want
         while length > 0 and want > 0:
-            framing = wire.framing() if length < want else 0
             size = min(length, want)
-            data = self._receive_due(size + framing, flags)
+            if length == want:  # the last of it: take the end along, if it is there already
+                data = self._receive_due(size + wire.framing(), MSG_DONTWAIT)
+                if not data and flags == MSG_WAITALL:
+                    data = self._receive_due(size, flags)
+            else:
+                framing = wire.framing() if length < want else 0
+                data = self._receive_due(size + framing, flags)
             if not data:
                 break
             if len(data) <= size:
@@ -474,6 +488,7 @@ class Connection:
         elif self.eof or not self._input_due():
             self._send_flags = 0
             self.sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, _SEND_SLICE)
+            self.sock.setsockopt(SOL_SOCKET, SO_SNDBUF, _SEND_BUFFER)
         else:
             waiter = poll()
             # where the application reads in a thread of its own, that one takes the input
