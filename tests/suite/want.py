@@ -41,7 +41,7 @@ class Want:
     environ   name -> value, of an answer of the application ``environ``; None: must be absent
     json      the whole answer, as JSON
     fields    name -> value, of an answer that is a JSON object
-    cut       the client must be able to tell that the answer is not whole
+    cut       the client must be able to tell that the answer is not whole; None: it may
     ledger    what the application noted, in order
     log       texts that the gateway's log must hold
     incident  a plain error page whose id leads to the traceback in the log
@@ -57,7 +57,7 @@ class Want:
         json: object = None,
         fields: dict[str, object] | None = None,
         reason: str | None = None,
-        cut: bool = False,
+        cut: bool | None = False,
         ledger: tuple[str, ...] | None = None,
         log: tuple[str, ...] = (),
         incident: bool = False,
