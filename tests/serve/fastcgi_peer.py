@@ -1,10 +1,13 @@
 """A daemon to be spoken FastCGI to, and the web server's side of it by raw records."""
 
+import fcntl
 import os
 import select
 import socket
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -257,6 +260,17 @@ class Peer:
         while self.receive():
             pass
         return self.eof
+
+    def full(self) -> bool:
+        """Wait until the daemon has filled the socket, and no more goes in."""
+        sizes = [0, 0, 0]
+
+        def settled() -> bool:
+            count = fcntl.ioctl(self.sock, termios.FIONREAD, struct.pack("i", 0))
+            sizes.append(struct.unpack("i", count)[0])
+            return sizes[-1] > 100_000 and len(set(sizes[-3:])) == 1
+
+        return wait_until(settled)
 
     def silent(self) -> bool:
         """Nothing waits to be received just now."""

@@ -1,15 +1,11 @@
 """FastCGI to a running daemon: ABORT_REQUEST at every point of a request."""
 
-import fcntl
 import signal
-import struct
-import termios
 from collections.abc import Iterator
 
 import pytest
 
 from tests.serve.fastcgi_peer import Peer, Served, served
-from tests.suite.modes import wait_until
 from tests.wire.fastcgi_rows import KEEP, PARAMS, STDIN, begin, block, rec
 
 
@@ -86,25 +82,13 @@ def test_F090_abort_while_it_streams(live: Served, path: str) -> None:
     assert live.noted(f"closed {path.rpartition('/')[2]}")
 
 
-def full(peer: Peer) -> bool:
-    """Wait until the daemon has filled the socket, and no more goes in."""
-    sizes = [0, 0, 0]
-
-    def settled() -> bool:
-        count = fcntl.ioctl(peer.sock, termios.FIONREAD, struct.pack("i", 0))
-        sizes.append(struct.unpack("i", count)[0])
-        return sizes[-1] > 100_000 and len(set(sizes[-3:])) == 1
-
-    return wait_until(settled)
-
-
 @pytest.mark.parametrize("abort", [True, False])
 def test_F065_F090_nothing_stands_inside_a_record(live: Served, abort: bool) -> None:
     """The daemon waits for room in the middle of a record; room and our record come at once."""
     with live.connect() as peer:
         for _ in range(5):
             peer.start("/flood/torn" if abort else "/big/5242880", ("CONTENT_LENGTH", "5"))
-            assert full(peer)
+            assert peer.full()
             live.process.send_signal(signal.SIGSTOP)
             try:
                 assert peer.receive()

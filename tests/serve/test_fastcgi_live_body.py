@@ -174,6 +174,14 @@ def test_F043_who_sends_all_before_reading_is_served(live: Served) -> None:
         assert in_step(peer)
 
 
+def test_F043_who_was_slow_once_is_served_as_well_later(live: Served) -> None:
+    with live.connect() as peer:
+        peer.whole("/big/5242880")
+        assert peer.full()
+        assert len(peer.answer().body) == 5 << 20
+        assert peer.ask("/echo/later", body=LARGE).body == LARGE
+
+
 def test_F041_echoed_while_it_comes(live: Served) -> None:
     with live.connect() as peer:
         peer.start("/echo/piecewise", ("CONTENT_LENGTH", str(len(LARGE))))
