@@ -53,6 +53,7 @@ _DOOMED_S = 5.0  # for other answers on a connection where one failed half-way
 _PIECES = 512  # of one sendmsg; the kernel takes 1,024
 _SEND_SLICE = struct.pack("ll", 1, 0)  # a timeval: one second
 _SEND_BUFFER = 1 << 20  # bytes asked for, of which the system gives what it allows: fewer waits
+_ALONE_MS = 1000  # the same, where another thread of the application may send meanwhile
 _SLICE_MS = 10  # two requests of one connection may read each other's bytes off the socket
 _RST = struct.pack("ii", 1, 0)
 
@@ -64,9 +65,9 @@ LINGER = 2  # the answer is out; drop what still comes, then close
 class Connection:
     """A connection from a front server and the requests under way on it."""
 
-    __slots__ = ("_doomed", "_linger", "_outbox", "_send_flags", "_sending", "_unread", "_waits",
-                 "closed", "deadline", "eof", "exchanges", "fd", "level", "lock", "peer", "reading",
-                 "served", "site", "sock", "turn", "wire")  # fmt: skip
+    __slots__ = ("_alone", "_doomed", "_linger", "_outbox", "_send_flags", "_sending", "_unread",
+                 "_waits", "closed", "deadline", "eof", "exchanges", "fd", "level", "lock", "peer",
+                 "reading", "served", "site", "sock", "turn", "wire")  # fmt: skip
 
     def __init__(self, sock: socket.socket, site: Site, peer: object) -> None:
         self.sock = sock
@@ -81,6 +82,7 @@ class Connection:
         self.turn = allocate_lock()  # held by the thread that handles what came, and will settle
         self.level = False  # armed without one-shot
         self.deadline = 0.0  # monotonic; when what is half read must be whole, 0 for never
+        self._alone = False  # a thread receives without the lock
         self.reading = 0  # threads that wait for a body, and take in whatever comes
         self.served = False  # some request was answered
         self._linger = False
@@ -315,13 +317,17 @@ class Connection:
 
     def _gather_alone(self, exchange: Exchange, parts: list[Piece], want: int) -> int:
         flags = self._receive_flags(exchange)
-        self._begin_reading()
+        with self.lock:
+            self.reading += 1
+            self._alone = True
         self.site.gate.enter()
         try:
             return self._gather_direct(exchange, parts, want, flags)
         finally:
             self.site.gate.leave()
-            self._end_reading()
+            with self.lock:
+                self.reading -= 1
+                self._alone = False
 
     def _receive_flags(self, exchange: Exchange) -> int:
         """Let the kernel wait for bytes that are due, for as long as a read may."""
@@ -413,7 +419,7 @@ class Connection:
         waiter = poll()
         waiter.register(self.fd, POLLIN)
         self.site.gate.enter()
-        waiter.poll(_SLICE_MS if len(self.exchanges) > 1 else min(left * 1000 + 1, 60_000))
+        waiter.poll(_SLICE_MS if len(self.exchanges) > 1 else min(left * 1000 + 1, _ALONE_MS))
         self.site.gate.leave()
 
     # -- sending; the lock is held
@@ -492,7 +498,7 @@ class Connection:
         else:
             waiter = poll()
             # where the application reads in a thread of its own, that one takes the input
-            waiter.register(self.fd, POLLOUT if self.reading else POLLIN | POLLOUT)
+            waiter.register(self.fd, POLLOUT if self._alone else POLLIN | POLLOUT)
             for _, flags in waiter.poll(1000):
                 if flags & POLLIN:
                     self._take_input()
@@ -504,7 +510,7 @@ class Connection:
 
     def _take_input(self) -> None:
         """Receive once, whatever it is; an ABORT or the peer's leaving shows on the exchange."""
-        if self.reading:
+        if self._alone:
             return
         try:
             data = b"" if self.eof else self.sock.recv(CHUNK, MSG_DONTWAIT)
