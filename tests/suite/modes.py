@@ -46,6 +46,10 @@ class Mode:
         """Where the log stands now."""
         return 0
 
+    def trouble(self, since: int) -> str:
+        """What a failure shows beside the answer."""
+        return f"--- log of {self.name}\n{self.log(since)[-2000:]}"
+
     @property
     def ledger(self) -> Path:
         return self.folder / "ledger"
@@ -277,19 +281,25 @@ class Direct(Mode):
 
 def check(mode: Mode, row: Row, want: Want | None = None) -> None:
     """Send one row through one mode and hold the answer against what is wanted."""
-    want = want or row.want
-    token = new_token()
-    request = row.req.plus(("Suite-App", row.app), ("Suite-Token", token))
     before = mode.mark()
-    resp = mode.send(request)
+    try:
+        check_row(mode, row, want or row.want, before)
+    except AssertionError as error:
+        error.add_note(mode.trouble(before))
+        raise
+
+
+def check_row(mode: Mode, row: Row, want: Want, before: int) -> None:
+    token = new_token()
+    resp = mode.send(row.req.plus(("Suite-App", row.app), ("Suite-Token", token)))
     check_answer(mode, want, resp)
     if want.incident and row.req.method != "HEAD":
         check_incident(mode, resp, before)
     if want.ledger is not None:
         check_ledger(mode, token, want.ledger)
     for text in want.log:
-        if not wait_until(lambda text=text: text in mode.log(before)):
-            raise AssertionError(f"the log lacks {text!r}: {mode.log(before)[-2000:]}")
+        found = wait_until(lambda text=text: text in mode.log(before))
+        assert found, f"{mode.name}: the log lacks {text!r}"
 
 
 def check_answer(mode: Mode, want: Want, resp: Resp) -> None:
@@ -330,9 +340,9 @@ def check_incident(mode: Mode, resp: Resp, before: int) -> None:
     def named() -> bool:
         log = mode.log(before)
         words = re.findall(r"[0-9A-Za-z-]{6,}", resp.body.decode("latin-1"))
-        return SECRET in log and any(w in log and re.search("[0-9]", w) for w in words)
+        return SECRET in log and any(w in log and re.fullmatch("[0-9a-f]{8}", w) for w in words)
 
-    assert wait_until(named, 5.0), f"{mode.name}: {resp!r}; log: {mode.log(before)[-2000:]}"
+    assert wait_until(named, 5.0), f"{mode.name}: no incident of {resp!r} in the log"
 
 
 def noted(mode: Mode, token: str) -> tuple[str, ...]:

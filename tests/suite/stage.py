@@ -50,10 +50,12 @@ class FrontMode(Mode):
         self.ground = ground
         self.server = server
         self.stage = stage
+        self.server_mark = 0
 
     def send(self, request: Req, seen: Seen | None = None) -> Resp:
         if self.server.process.poll() is not None:
             raise AssertionError(f"{self.server.name} has ended:\n{self.server.log()[-3000:]}")
+        self.server_mark = self.server.mark()
         host = f"127.0.0.1:{self.port}"
         sock = wires.connect(("127.0.0.1", int(self.port)))
         return wires.http_exchange(sock, request, self.mount, host, seen)
@@ -68,6 +70,10 @@ class FrontMode(Mode):
         if self.site.daemon:
             return self.stage.daemon(self.site.daemon).mark()
         return self.server.mark()
+
+    def trouble(self, since: int) -> str:
+        said = self.server.log(self.server_mark)[-2000:]
+        return f"--- log of {self.server.name}\n{said}\n{super().trouble(since)}"
 
 
 def write_shim(folder: Path, shim: Path) -> None:

@@ -386,5 +386,9 @@ def connect(address: str | tuple[str, int]) -> socket.socket:
         return socket.create_connection(address, DEADLINE_S)
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(DEADLINE_S)
-    sock.connect(os.fsencode(address.replace("@", "\0", 1)))
+    try:
+        sock.connect(os.fsencode(address.replace("@", "\0", 1)))
+    except BaseException:
+        sock.close()
+        raise
     return sock
