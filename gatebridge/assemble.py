@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from gatebridge.serve.listen import Listener, networks, open_listener, somaxconn
 from gatebridge.serve.log_file import LogFile
 from gatebridge.serve.loop import Loop
 from gatebridge.serve.site import Site, Wire
-from gatebridge.serve.worker import Worker
+from gatebridge.serve.worker import MASKED, Worker
 from gatebridge.serve.worker_log import LEVELS, WARNING, WorkerLog
 from gatebridge.wire.events import Limits
 from gatebridge.wire.fastcgi import FastCGI
@@ -69,6 +70,8 @@ def serve(app: Application, settings: Settings) -> int:
     log = WorkerLog(error_file, LEVELS[settings.log_level])
     access = _access_log(settings)
     listeners: list[Listener] = []
+    # Whoever sees the socket may send TERM; it waits until somebody drains and removes the socket.
+    signal.pthread_sigmask(signal.SIG_BLOCK, MASKED)
     try:
         for text in settings.bind:
             listeners.append(_listen(text))
@@ -78,6 +81,7 @@ def serve(app: Application, settings: Settings) -> int:
     except BaseException:
         for listener in listeners:
             listener.close()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, MASKED)
         raise
     loop = Loop(listeners, settings.threads, settings.max_queue)
 

@@ -54,6 +54,7 @@ _PIECES = 512  # of one sendmsg; the kernel takes 1,024
 _SEND_SLICE = struct.pack("ll", 1, 0)  # a timeval: one second
 _SEND_BUFFER = 1 << 20  # bytes asked for, of which the system gives what it allows: fewer waits
 _ALONE_MS = 1000  # the same, where another thread of the application may send meanwhile
+_OUTBOX_MOST = 1 << 20  # bytes of replies kept for a peer that does not read
 _SLICE_MS = 10  # two requests of one connection may read each other's bytes off the socket
 _RST = struct.pack("ii", 1, 0)
 
@@ -204,6 +205,21 @@ class Connection:
         if self.wire.closing:  # the rest of the refused request is still to come
             self._linger = True
 
+    def turn_away(self, exchange: Exchange, error: PeerError) -> bool:
+        """Refuse a request without waiting for anybody. False: not now, a thread sends here."""
+        if not self.lock.acquire(False):
+            return False
+        try:
+            if self.exchanges.get(exchange.id) is exchange:
+                head, body = self.site.refusal(error)
+                exchange.status = head.status
+                self._outbox += self.wire.send_answer(exchange.id, head, body)
+                self.finish(exchange)
+                self._flush_outbox()
+            return True
+        finally:
+            self.lock.release()
+
     def _end_of_input(self) -> None:
         """The peer has closed its side, or all of it. A body that is not whole is lost."""
         self.eof = True
@@ -281,18 +297,27 @@ class Connection:
         while True:
             if exchange.feed is not None and exchange.feed.size:
                 return exchange.feed.get(want)
-            _check(exchange)
+            self._check(exchange)
             if exchange.ended:
                 return b""
             data = self._receive_body(exchange, want)
             if data is None or data:
                 return data
 
+    def _check(self, exchange: Exchange) -> None:
+        """Raise what keeps a body from being read on. The id may be another request's by now."""
+        if exchange.error is not None:
+            raise exchange.error
+        if exchange.gone:
+            raise ConnectionResetError("the peer left before the end of the body")
+        if not exchange.ended and self.exchanges.get(exchange.id) is not exchange:
+            raise ConnectionResetError("the request is answered; its body cannot be read any more")
+
     def _data_piece(self, exchange: Exchange, want: int) -> bytes | None:
         while True:
             if exchange.data is not None and exchange.data.size:
                 return exchange.data.get(want)
-            _check(exchange)
+            self._check(exchange)
             if exchange.data_ended:
                 return b""
             if self._receive_body(exchange, 0) is None:
@@ -347,7 +372,9 @@ class Connection:
         wire = self.wire
         id = exchange.id
         length = wire.direct(id)
-        if exchange.gone or (exchange.feed is not None and exchange.feed.size):
+        if exchange.gone or self.exchanges.get(id) is not exchange:
+            return want  # lost, or answered: pull() says so
+        if exchange.feed is not None and exchange.feed.size:
             return want
         while length > 0 and want > 0:
             size = min(length, want)
@@ -356,8 +383,7 @@ class Connection:
                 if not data and flags == MSG_WAITALL:
                     data = self._receive_due(size, flags)
             else:
-                framing = wire.framing() if length < want else 0
-                data = self._receive_due(size + framing, flags)
+                data = self._receive_due(size + (wire.framing() if length < want else 0), flags)
             if not data:
                 break
             if len(data) <= size:
@@ -528,6 +554,8 @@ class Connection:
         try:
             count = self.sock.sendmsg(self._outbox[:_PIECES], (), MSG_DONTWAIT)
         except BlockingIOError:
+            if sum(map(len, self._outbox)) > _OUTBOX_MOST:
+                self.lost()  # it asks and asks, and never reads
             return
         except OSError:
             self.lost()
@@ -586,6 +614,7 @@ class Connection:
     def finish(self, exchange: Exchange) -> None:
         """The exchange is answered, or will never be."""
         self.exchanges.pop(exchange.id, None)
+        exchange.has_turn = False
         self.served = True
         if not exchange.ended:
             self._unread = True
@@ -672,14 +701,6 @@ class Connection:
             self.sock.close()
         except OSError:  # a reset that the kernel reports at close
             pass
-
-
-def _check(exchange: Exchange) -> None:
-    """Raise what keeps a body from being read on."""
-    if exchange.error is not None:
-        raise exchange.error
-    if exchange.gone:
-        raise ConnectionResetError("the peer left before the end of the body")
 
 
 def _joined(parts: list[Piece]) -> bytes:

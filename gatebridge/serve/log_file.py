@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+from select import PIPE_BUF, POLLOUT, poll
 
 from gatebridge.errors import ConfigError
 
@@ -13,7 +15,7 @@ class LogFile:
     raises  ConfigError("log.open") at the start; later failures only count
     """
 
-    __slots__ = ("_fd", "_path", "lost")
+    __slots__ = ("_fd", "_path", "_room", "lost")
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -22,6 +24,7 @@ class LogFile:
             self._fd = self._open()
         except OSError as error:
             raise ConfigError("log.open", f"cannot write the log {path}: {error}") from error
+        self._room = _room(self._fd)
 
     def _open(self) -> int:
         if self._path == "-":
@@ -29,8 +32,14 @@ class LogFile:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
     def write(self, line: str) -> None:
+        data = line.encode("utf-8", "backslashreplace")
+        if self._room is not None:
+            if not any(flags & POLLOUT for _, flags in self._room.poll(0)):
+                self.lost += 1
+                return
+            data = data[: PIPE_BUF - 1]  # so much a pipe with room takes at once
         try:
-            os.write(self._fd, line.encode("utf-8", "backslashreplace") + b"\n")
+            os.write(self._fd, data + b"\n")
         except OSError:  # disk full, pipe closed: the requests matter more
             self.lost += 1
 
@@ -44,4 +53,14 @@ class LogFile:
             self.lost += 1
             return
         before, self._fd = self._fd, fd
+        self._room = _room(fd)
         os.close(before)
+
+
+def _room(fd: int) -> poll | None:
+    """Something to ask for room before a write that could wait for a stuck reader."""
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return None
+    waiter = poll()
+    waiter.register(fd, POLLOUT)
+    return waiter

@@ -68,6 +68,7 @@ class Loop:
         self.pollers = 0  # threads that are not parked
         self.surplus = 0  # pollers that should park
         self.stopping = False
+        self.forked = False
         self.draining = False
         self.paused: dict[int, float] = {}  # listener fd -> when to accept again
         self.watch_asleep = False
@@ -228,16 +229,37 @@ class Loop:
         self._settle(connection, True)
 
     def _take_turn(self, connection: Connection) -> bool:
-        """Another thread has the turn here, and sees to what came when it is done."""
-        with connection.lock:
-            if connection.turn.acquire(False):
-                return True  # it is done
-            if connection.level and not connection.closed:
-                connection.level = False
-                self.poller.disarm(connection.fd)
-            return False
+        """Another thread has this connection, and sees to what came when it is done.
+
+        Its lock is not waited for: that thread may hold it as long as a slow peer likes. The
+        order of the steps is what makes it right: whoever settles between them either finds
+        that the descriptor is not armed any more, or has given the turn back to us.
+        """
+        fd = connection.fd
+        if connection.level:
+            connection.level = False
+            try:
+                self.poller.disarm(fd)
+            except OSError:  # closed meanwhile
+                return False
+            if connection.closed:
+                self._rearm(fd, connection)
+                return False
+        return connection.turn.acquire(False)
+
+    def _rearm(self, fd: int, former: Connection) -> None:
+        """The descriptor was closed and may already be another connection's, now disarmed."""
+        other = self.connections.get(fd)
+        if other is not None and other is not former:
+            other.level = False
+            try:
+                self.poller.arm(fd, False, True)
+            except OSError:  # closed as well, or about to be armed
+                pass
 
     def _settle(self, connection: Connection, has_turn: bool) -> None:
+        if not has_turn and connection.turn.locked():
+            return  # its thread settles
         with connection.lock:  # so that the descriptor cannot be closed and used again meanwhile
             if has_turn:
                 connection.turn.release()
@@ -317,7 +339,10 @@ class Loop:
                 return
             turn = False
             if exchange.error is not None:
-                exchange.connection.site.turn_away(exchange, request, exchange.error)
+                exchange.connection.site.refuse(exchange, exchange.error)
+                exchange.connection.site.turned_away(exchange, request)
+            elif not exchange.gone and not exchange.ended and self.gate.full:
+                self._defer(exchange, request)
             elif not exchange.gone:
                 if not exchange.ended:
                     exchange.has_turn = turn = exchange.connection.turn.acquire(False)
@@ -330,8 +355,13 @@ class Loop:
         """Keep a request until its body is whole, or a thread may wait for it."""
         connection = exchange.connection
         with connection.lock:
-            exchange.deferred = request
-            connection.deadline = monotonic() + exchange.idle_s
+            waits = not exchange.ended
+            if waits:
+                exchange.deferred = request
+                connection.deadline = monotonic() + exchange.idle_s
+        if not waits:  # its end has come meanwhile
+            self.submit([(exchange, request)])
+            return
         self.deferred.append(exchange)
         if self.watch_asleep:
             self._rouse()
@@ -349,15 +379,14 @@ class Loop:
 
     def expire_deferred(self, connection: Connection) -> None:
         """Refuse what waits for a body of which nothing came in time."""
+        error = PeerError("body.timeout", "its body did not come")
         for exchange in list(connection.exchanges.values()):
-            if exchange.ended or exchange.deferred is None:
-                continue
-            with connection.lock:
-                request = exchange.claim()
-            if request is not None:
-                error = PeerError("body.timeout", "its body did not come")
-                connection.site.turn_away(exchange, request, error)
-                self._settle(connection, False)
+            request = exchange.deferred
+            if request is not None and connection.turn_away(exchange, error):
+                exchange.deferred = None
+                exchange.refused(error)
+                connection.site.turned_away(exchange, request)
+        self._settle(connection, False)
 
     def refuse_surplus(self) -> None:
         """Answer 503 to what max_queue has no room for."""
@@ -367,11 +396,14 @@ class Loop:
                 exchange, request = self.pending.popleft()
             except IndexError:  # a thread took the last one
                 break
-            if exchange.error is not None and exchange.error.code == "queue.full":
-                exchange.connection.site.turn_away(exchange, request, exchange.error)
-                self._settle(exchange.connection, False)
-            else:
-                kept.append((exchange, request))
+            error, connection = exchange.error, exchange.connection
+            if error is not None and error.code == "queue.full":
+                if connection.turn_away(exchange, error):
+                    exchange.refused(error)
+                    connection.site.turned_away(exchange, request)
+                    self._settle(connection, False)
+                    continue
+            kept.append((exchange, request))
         self.pending.extend(kept)
 
     def _run(self, slot: Slot, exchange: Exchange, request: Request) -> None:
@@ -386,6 +418,16 @@ class Loop:
             exchange.connection.close()
         finally:
             slot.exchange = None
+            if self.forked:
+                os._exit(0)
+
+    def after_fork(self) -> None:
+        """The application forked, and this is the child: it must not answer for its parent."""
+        self.forked = True
+        for slot in self.slots:
+            if slot.exchange is not None:
+                slot.exchange.gone = True
+                slot.exchange.connection.eof = True
 
     def _rouse(self) -> None:
         with self._lock:

@@ -159,14 +159,11 @@ class Site:
         if exchange.feed is not None:
             exchange.feed.close()
 
-    def turn_away(self, exchange: Exchange, request: Request, error: PeerError) -> None:
-        """Refuse a request that no thread will run."""
-        exchange.environ = request.vars
-        self.refuse(exchange, error)
+    def turned_away(self, exchange: Exchange, request: Request) -> None:
+        """The access log's line for a request that no application saw."""
         if self.access is not None:
             exchange.started = time()
             self.access.write(request.vars, exchange, 0.0)
-        exchange.environ = None
 
     def refuse(self, exchange: Exchange, error: PeerError) -> None:
         """Answer a request that no application will see."""

@@ -27,6 +27,7 @@ _QUIET_LOOKS = 3  # in a row with nothing left, before it is believed
 GRACEFUL = (signal.SIGTERM, signal.SIGQUIT)  # a second one is quick
 QUICK = (signal.SIGINT,)
 REOPEN = (signal.SIGUSR1,)
+MASKED = (*GRACEFUL, *QUICK, *REOPEN)  # from before the sockets are there until run()
 IGNORED = (signal.SIGHUP, signal.SIGPIPE)  # HUP is for the daemon's supervisor
 
 
@@ -75,6 +76,8 @@ class Worker:
             signal.signal(number, self._note)
         for number in IGNORED:
             signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, MASKED)
+        os.register_at_fork(after_in_child=self._loop.after_fork)
         self._loop.start()
         watch = threading.Thread(target=Watch(self._loop).run, name="gatebridge-watch", daemon=True)
         watch.start()
