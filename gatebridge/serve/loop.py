@@ -211,6 +211,8 @@ class Loop:
         """
         if not connection.turn.acquire(False) and not self._take_turn(connection):
             return
+        if connection.lock.locked() and not self._keep_turn(connection):
+            return
         fresh = connection.receive()
         while fresh:
             if slot is None:
@@ -246,6 +248,24 @@ class Loop:
                 self._rearm(fd, connection)
                 return False
         return connection.turn.acquire(False)
+
+    def _keep_turn(self, connection: Connection) -> bool:
+        """We have the turn, but a thread that answers another request there is sending.
+
+        It settles when it is done, and finds the turn free and the descriptor not armed; or it
+        is done already, and the turn is ours.
+        """
+        while connection.lock.locked():
+            if connection.level:
+                connection.level = False
+                try:
+                    self.poller.disarm(connection.fd)
+                except OSError:  # closed meanwhile
+                    break
+            connection.turn.release()
+            if connection.lock.locked() or not connection.turn.acquire(False):
+                return False
+        return True
 
     def _rearm(self, fd: int, former: Connection) -> None:
         """The descriptor was closed and may already be another connection's, now disarmed."""
