@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from gatebridge.apps.load import load
@@ -66,6 +66,7 @@ def serve(app: Application, settings: Settings) -> int:
         raise ConfigError("workers.one", "this version runs one worker process: --workers 1")
     if settings.threads < 1:
         raise ConfigError("threads.none", "--threads takes 1 or more")
+    _check_numbers(settings)
     error_file = LogFile(settings.error_logfile)
     log = WorkerLog(error_file, LEVELS[settings.log_level])
     access = _access_log(settings)
@@ -91,6 +92,17 @@ def serve(app: Application, settings: Settings) -> int:
             access.reopen()
 
     return Worker(loop, listeners, log, settings.graceful_timeout, reopen).run()
+
+
+def _check_numbers(settings: Settings) -> None:
+    """No limit below nothing, no time without end. raises ConfigError("option.range")"""
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
+            flag = "--" + field.name.replace("_", "-")
+            raise ConfigError("option.range", f"{flag} {value}: a number from 0 on")
+    if settings.spool_dir and not os.path.isdir(settings.spool_dir):
+        raise ConfigError("option.folder", f"--spool-dir {settings.spool_dir} is no folder")
 
 
 def _listen(text: str) -> Listener:

@@ -33,6 +33,8 @@ def load(target: str, folder: str) -> Application:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     name, _, attribute = target.partition(":")
+    if not name:
+        raise ConfigError("app.malformed", f"{target!r} names no module: write MODULE:NAME")
     module = _import_file(name) if name.endswith(_ENDINGS) else _import_module(name)
     found = _pick(module, attribute) if attribute else _find(module)
     if not callable(found):

@@ -66,9 +66,9 @@ LINGER = 2  # the answer is out; drop what still comes, then close
 class Connection:
     """A connection from a front server and the requests under way on it."""
 
-    __slots__ = ("_alone", "_doomed", "_linger", "_outbox", "_send_flags", "_sending", "_unread",
+    __slots__ = ("_alone", "_doomed", "_linger", "_outbox", "_send_flags", "_unread",
                  "_waits", "closed", "deadline", "eof", "exchanges", "fd", "level", "lock", "peer",
-                 "reading", "served", "site", "sock", "turn", "wire")  # fmt: skip
+                 "reading", "sending", "served", "site", "sock", "turn", "wire")  # fmt: skip
 
     def __init__(self, sock: socket.socket, site: Site, peer: object) -> None:
         self.sock = sock
@@ -88,7 +88,7 @@ class Connection:
         self.served = False  # some request was answered
         self._linger = False
         self._doomed = 0.0  # monotonic; an answer failed half-way beside others: close soon
-        self._sending = False  # in the middle of pieces: nothing may come between them
+        self.sending = False  # in the middle of pieces: nothing may come between them
         self._unread = False  # some request was answered while its body was still to come
         self._send_flags = int(MSG_DONTWAIT)  # 0 once the peer has been slow
         self._waits = False  # SO_RCVTIMEO is set
@@ -132,6 +132,8 @@ class Connection:
             event = events[0]
             if isinstance(event, Request) and event.complete:
                 exchange = self.exchanges[event.id] = Exchange(self, event.id, True)
+                if self.deadline:
+                    self.deadline = 0.0
                 return [(exchange, event)]
         return self._dispatch(events)
 
@@ -147,6 +149,7 @@ class Connection:
         for event in events:
             if isinstance(event, Request):
                 exchange = Exchange(self, event.id, event.complete)
+                self.deadline = 0.0
                 if not event.complete:
                     self._send_flags = int(MSG_DONTWAIT)
                 if event.role == FILTER:
@@ -474,13 +477,13 @@ class Connection:
 
     def _send_rest(self, pieces: Sequence[Piece], count: int) -> None:
         """Send what is left after count bytes; the peer is slow, or there is a lot of it."""
-        self._sending = True
+        self.sending = True
         try:
             self._send_pieces(pieces, count)
         except OSError as error:
             self._send_failed(error)
         finally:
-            self._sending = False
+            self.sending = False
         if self._outbox:
             self._flush_outbox()
 
@@ -549,7 +552,7 @@ class Connection:
 
     def _flush_outbox(self) -> None:
         """Send replies without waiting: whoever is served next takes the rest along."""
-        if self._sending:
+        if self.sending:
             return
         try:
             count = self.sock.sendmsg(self._outbox[:_PIECES], (), MSG_DONTWAIT)
@@ -676,8 +679,12 @@ class Connection:
 
     def expire(self) -> bool:
         """Close it if nothing is under way but half a request. Tells whether that was so."""
-        with self.lock:
+        if not self.lock.acquire(False):
+            return False  # a thread sends: something is under way
+        try:
             return self.expire_locked()
+        finally:
+            self.lock.release()
 
     def expire_locked(self) -> bool:
         """The same for a caller that holds the lock."""

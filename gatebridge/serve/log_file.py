@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from select import PIPE_BUF, POLLOUT, poll
@@ -15,7 +16,7 @@ class LogFile:
     raises  ConfigError("log.open") at the start; later failures only count
     """
 
-    __slots__ = ("_fd", "_path", "_room", "lost")
+    __slots__ = ("_fd", "_path", "_waits", "lost")
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -24,17 +25,22 @@ class LogFile:
             self._fd = self._open()
         except OSError as error:
             raise ConfigError("log.open", f"cannot write the log {path}: {error}") from error
-        self._room = _room(self._fd)
+        self._waits = _may_wait(self._fd)
 
     def _open(self) -> int:
         if self._path == "-":
-            return 2
+            try:  # a number of our own: the application may close 2, and another file get it
+                return fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3)
+            except OSError:  # started without a standard error
+                return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
     def write(self, line: str) -> None:
         data = line.encode("utf-8", "backslashreplace")
-        if self._room is not None:
-            if not any(flags & POLLOUT for _, flags in self._room.poll(0)):
+        if self._waits:
+            waiter = poll()  # a new one: two threads must not share it
+            waiter.register(self._fd, POLLOUT)
+            if not any(flags & POLLOUT for _, flags in waiter.poll(0)):
                 self.lost += 1
                 return
             data = data[: PIPE_BUF - 1]  # so much a pipe with room takes at once
@@ -53,14 +59,10 @@ class LogFile:
             self.lost += 1
             return
         before, self._fd = self._fd, fd
-        self._room = _room(fd)
+        self._waits = _may_wait(fd)
         os.close(before)
 
 
-def _room(fd: int) -> poll | None:
-    """Something to ask for room before a write that could wait for a stuck reader."""
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        return None
-    waiter = poll()
-    waiter.register(fd, POLLOUT)
-    return waiter
+def _may_wait(fd: int) -> bool:
+    """A pipe, a socket or a terminal, whose reader may be stuck."""
+    return not stat.S_ISREG(os.fstat(fd).st_mode)

@@ -211,7 +211,7 @@ class Loop:
         """
         if not connection.turn.acquire(False) and not self._take_turn(connection):
             return
-        if connection.lock.locked() and not self._keep_turn(connection):
+        if connection.sending and not self._keep_turn(connection):
             return
         fresh = connection.receive()
         while fresh:
@@ -255,7 +255,7 @@ class Loop:
         It settles when it is done, and finds the turn free and the descriptor not armed; or it
         is done already, and the turn is ours.
         """
-        while connection.lock.locked():
+        while connection.sending:
             if connection.level:
                 connection.level = False
                 try:
@@ -263,7 +263,7 @@ class Loop:
                 except OSError:  # closed meanwhile
                     break
             connection.turn.release()
-            if connection.lock.locked() or not connection.turn.acquire(False):
+            if connection.sending or not connection.turn.acquire(False):
                 return False
         return True
 
