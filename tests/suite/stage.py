@@ -1,4 +1,4 @@
-"""Everything that runs beside the tests, started when a test first asks for it, once a session.
+"""Everything that runs beside the tests, each started when first asked for.
 
 One folder with a short name (a socket's path may have some 100 bytes), the generated entry
 module, three daemons (no --mount, --mount /, --mount /app), the shims, the front servers.
