@@ -52,6 +52,7 @@ _FIRST = 16_384  # bytes; a GET fits, and of an upload little is copied about
 _DOOMED_S = 5.0  # for other answers on a connection where one failed half-way
 _PIECES = 512  # of one sendmsg; the kernel takes 1,024
 _SEND_SLICE = struct.pack("ll", 1, 0)  # a timeval: one second
+_SENDFILE = 1 << 20  # bytes of a file in one call
 _SEND_BUFFER = 1 << 20  # bytes asked for, of which the system gives what it allows: fewer waits
 _ALONE_MS = 1000  # the same, where another thread of the application may send meanwhile
 _OUTBOX_MOST = 1 << 20  # bytes of replies kept for a peer that does not read
@@ -577,6 +578,8 @@ class Connection:
     ) -> int:
         """Send pieces, then count bytes of a file as body. Returns how many bytes there were."""
         self.send(pieces)
+        if self.wire.raw_body:
+            return self._sendfile(fd, offset, count)
         left = count
         while left:
             data = os.pread(fd, min(left, most), offset)
@@ -587,6 +590,32 @@ class Connection:
             self.send(self.wire.send_body(exchange.id, data))
             if exchange.gone:
                 raise ConnectionResetError("the peer has left")
+        return count - left
+
+    def _sendfile(self, fd: int, offset: int, count: int) -> int:
+        """Let the kernel copy: the body stands on the wire as it is, up to the close."""
+        left = count
+        deadline = 0.0
+        self._send_flags = 0
+        self.sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, _SEND_SLICE)
+        self.sending = True
+        try:
+            while left:
+                try:
+                    done = os.sendfile(self.fd, fd, offset, min(left, _SENDFILE))
+                except BlockingIOError:
+                    deadline = deadline or monotonic() + self.site.send_idle_s
+                    self._wait_writable(deadline)
+                    continue
+                if not done:
+                    break
+                deadline = 0.0
+                offset += done
+                left -= done
+        except OSError as error:
+            self._send_failed(error)
+        finally:
+            self.sending = False
         return count - left
 
     def cut(self, exchange: Exchange) -> None:

@@ -34,6 +34,7 @@ class Wire(Protocol):
     """The members every protocol has; see wire.events."""
 
     counted: bool
+    raw_body: bool
 
     @property
     def closing(self) -> bool: ...

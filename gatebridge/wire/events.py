@@ -16,6 +16,7 @@ One connection loop serves every protocol, because each class of this package ha
     framing() -> int                        bytes of framing behind the current direct() bytes
     advance(id, data, at) -> int            take these, if they start more of the same STDIN
     counted: bool                           a body ends when direct() bytes of it were skipped
+    raw_body: bool                          a body goes out as it is, up to the close
     busy: bool                              a request is not answered, or something is half read
     resting: bool                           neither, and the next request may come
     closing: bool                           close the connection once everything queued is sent

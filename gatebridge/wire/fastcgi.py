@@ -86,6 +86,7 @@ class FastCGI:
                  "_quick", "_streams")  # fmt: skip
 
     counted = False  # a body ends with a record of its own
+    raw_body = False  # a body goes out in records
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

@@ -92,6 +92,8 @@ class Http:
         "counted",
     )
 
+    raw_body = False  # h11 counts it, and may cut it into chunks
+
     def __init__(self, limits: Limits, date: Callable[[], str] | None = None) -> None:
         self._limits = limits
         self._date = date

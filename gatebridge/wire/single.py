@@ -23,6 +23,7 @@ class Single:
     __slots__ = ("_held", "_left", "_limits", "_need", "closing")
 
     counted = True  # a body ends when direct() bytes of it were skipped
+    raw_body = True  # a body goes out as it is
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
