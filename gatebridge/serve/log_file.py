@@ -58,9 +58,10 @@ class LogFile:
         except OSError:  # keep the old one
             self.lost += 1
             return
-        before, self._fd = self._fd, fd
-        self._waits = _may_wait(fd)
-        os.close(before)
+        # Under the same number: a thread that is about to write must not hit another's socket.
+        os.dup2(fd, self._fd, inheritable=False)
+        os.close(fd)
+        self._waits = _may_wait(self._fd)
 
 
 def _may_wait(fd: int) -> bool:

@@ -149,7 +149,8 @@ class Fault(Event):
 
     def __init__(self, id: int, error: PeerError) -> None:
         self.id = id
-        self.error = error
+        # without the traceback: its frames hold what was parsed, and this event
+        self.error = error.with_traceback(None)
 
     def state(self) -> tuple[object, ...]:
         return (self.id, self.error.code)
