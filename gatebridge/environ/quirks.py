@@ -164,7 +164,8 @@ ROWS = (
         "nginx",
         variables.is_length_doubtful,
         variables.fix_length,
-        "nginx scgi with request_buffering off announces 0 for an HTTP/2 body that follows.",
+        "nginx scgi with request_buffering off announces only what it has read of a body, 0 at"
+        " times.",
         "capture nginx-scgi-app-nobuf--h2-post",
         "test_doubtful_length_is_unknown",
     ),

@@ -1,9 +1,10 @@
 """The only recv/send loop: any protocol, any application.
 
-``lock`` guards the protocol object and the order of bytes in both directions. Receiving is never
-blocking under it, so whichever thread finds the socket readable may receive: the poller that owns
-the connection, an application that reads its body, or the watch while all of these are busy.
-Sending blocks under it, because a record must not be torn.
+``turn`` is held by the thread that handles what came. ``lock`` guards the protocol object and the
+order of bytes in both directions: under it nobody waits for bytes to come, so a poller, an
+application that reads its body, or the watch may receive; but a send may wait under it, because a
+record must not be torn. One exception receives without it: the only request of a connection, in
+the thread that has the turn, while it gathers a large body (``_alone``).
 """
 
 from __future__ import annotations
