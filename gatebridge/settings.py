@@ -2,7 +2,8 @@
 
 Command-line flags, their help and the table in docs/cli.md derive from these fields, by test.
 A field's metadata: help; unit ("s", "bytes", "requests" or ""); choices; repeatable is told by
-a tuple default; placeholder is what the help shows for the value.
+a tuple default; placeholder is what the help shows for the value; table is where gatebridge.toml
+keeps it; daemon tells that it belongs to the whole daemon, not to one pool.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ def option(
     choices: tuple[str, ...] = (),
     placeholder: str = "",
     short: str = "",
+    table: str = "server",
+    daemon: bool = False,
 ) -> Any:
     """A field of Settings."""
     about = {
@@ -27,6 +30,8 @@ def option(
         "choices": choices,
         "placeholder": placeholder,
         "short": short,
+        "table": table,
+        "daemon": daemon,
     }
     return field(default=default, metadata=about)
 
@@ -43,8 +48,12 @@ class Settings:
         placeholder="BIND",
         short="-b",
     )
-    workers: int = option(
-        1, "Worker processes. This version runs one.", placeholder="N", short="-w"
+    workers: str = option(
+        "1",
+        "Worker processes, at most; auto takes one for each processor. WEB_CONCURRENCY also "
+        "says it.",
+        placeholder="N",
+        short="-w",
     )
     threads: int = option(
         8, "Application calls at once; an application that is fast uses one.", placeholder="N"
@@ -59,17 +68,20 @@ class Settings:
         "auto",
         "Front server whose quirks are expected; auto goes by SERVER_SOFTWARE.",
         choices=("auto", "nginx", "apache", "lighttpd", "caddy", "haproxy", "h2o", "iis"),
+        table="trust",
     )
     forwarded_allow_ips: str = option(
         "",
         "Peers whose X-Forwarded-For and -Proto are believed, separated by commas: addresses, "
         "networks, unix, or * for all. None by default.",
         placeholder="LIST",
+        table="trust",
     )
     checked_user: bool = option(
         False,
         "The front server checks Basic credentials itself (nginx auth_basic, HAProxy "
         "http_auth), so its REMOTE_USER is believed.",
+        table="trust",
     )
     chdir: str = option("", "Folder to change to before the import.", placeholder="DIR")
     pythonpath: str = option(
@@ -80,25 +92,54 @@ class Settings:
         "Requests that may wait for a thread; further ones are answered 503.",
         unit="requests",
         placeholder="N",
+        table="limits",
     )
     limit_params: int = option(
-        1 << 20, "Variables of a request, all together.", unit="bytes", placeholder="BYTES"
+        1 << 20,
+        "Variables of a request, all together.",
+        unit="bytes",
+        placeholder="BYTES",
+        table="limits",
     )
-    limit_pairs: int = option(1000, "Variables of a request, their number.", placeholder="N")
+    limit_pairs: int = option(
+        1000,
+        "Variables of a request, their number.",
+        placeholder="N",
+        table="limits",
+    )
     limit_body: int = option(
-        1 << 30, "Largest request body; 413 beyond.", unit="bytes", placeholder="BYTES"
+        1 << 30,
+        "Largest request body; 413 beyond.",
+        unit="bytes",
+        placeholder="BYTES",
+        table="limits",
     )
     limit_connections: int = option(
-        4096, "Connections at once, told to FCGI_GET_VALUES.", placeholder="N"
+        4096,
+        "Connections at once, told to FCGI_GET_VALUES.",
+        placeholder="N",
+        table="limits",
     )
     header_timeout: float = option(
-        10.0, "Time for the variables of a request to come whole.", unit="s", placeholder="S"
+        10.0,
+        "Time for the variables of a request to come whole.",
+        unit="s",
+        placeholder="S",
+        table="limits",
     )
     body_timeout: float = option(
-        60.0, "Time between two pieces of a request body.", unit="s", placeholder="S"
+        60.0,
+        "Time between two pieces of a request body.",
+        unit="s",
+        placeholder="S",
+        table="limits",
     )
     send_timeout: float = option(
-        60.0, "Time for the peer to take a piece of the answer.", unit="s", placeholder="S"
+        60.0,
+        "Time for the peer to take a piece of the answer.",
+        unit="s",
+        placeholder="S",
+        table="limits",
     )
     graceful_timeout: float = option(
         30.0,
@@ -111,34 +152,177 @@ class Settings:
         "Body bytes kept in memory where the length is unknown; beyond it a temporary file.",
         unit="bytes",
         placeholder="BYTES",
+        table="limits",
     )
     spool_dir: str = option(
-        "", "Folder of these files; the system's by default.", placeholder="DIR"
+        "",
+        "Folder of these files; the system's by default.",
+        placeholder="DIR",
+        table="limits",
     )
     spool_floor: int = option(
         16 << 20,
         "Free space left on that file system; 507 when a body would take it.",
         unit="bytes",
         placeholder="BYTES",
+        table="limits",
     )
     multiplex: bool = option(
-        True, "Accept several FastCGI requests at once on a connection (FCGI_MPXS_CONNS)."
+        True,
+        "Accept several FastCGI requests at once on a connection (FCGI_MPXS_CONNS).",
+        table="limits",
     )
     access_logfile: str = option(
-        "", "Access log: a file, or - for standard error. None by default.", placeholder="FILE"
+        "",
+        "Access log: a file, or - for standard error. None by default.",
+        placeholder="FILE",
+        table="log",
     )
     access_logformat: str = option(
         "",
         "Its lines, in Apache's letters; the default leaves out the query, which may hold "
         "secrets (%q adds it).",
         placeholder="FORMAT",
+        table="log",
     )
-    access_log_json: bool = option(False, "One JSON object a line instead.")
+    access_log_json: bool = option(
+        False,
+        "One JSON object a line instead.",
+        table="log",
+    )
     error_logfile: str = option(
-        "-", "Error log: a file, or - for standard error.", placeholder="FILE"
+        "-",
+        "Error log: a file, or - for standard error.",
+        placeholder="FILE",
+        table="log",
+        daemon=True,
     )
     log_level: str = option(
         "info",
         "The least severe line that is written.",
         choices=("debug", "info", "warning", "error"),
+        table="log",
+        daemon=True,
     )
+    pm: str = option(
+        "static",
+        "Whether all workers run always (static), as many as are needed (dynamic), or none while "
+        "nobody asks (ondemand); as PHP-FPM's pm.",
+        choices=("static", "dynamic", "ondemand"),
+    )
+    min_spare_servers: int = option(1, "dynamic: idle workers at least.", placeholder="N")
+    max_spare_servers: int = option(2, "dynamic: idle workers at most.", placeholder="N")
+    process_idle_timeout: float = option(
+        10.0, "ondemand: an idle worker ends after so long.", unit="s", placeholder="S"
+    )
+    preload: bool = option(
+        False, "Load the application once for each generation, then fork the workers from it."
+    )
+    timeout: float = option(
+        0.0,
+        "Time for one request; then its client gets a 504 and its worker is replaced. 0 for none.",
+        unit="s",
+        placeholder="S",
+        short="-t",
+    )
+    queue_timeout: float = option(
+        0.0,
+        "Time that a request may wait for a thread; 503 with Retry-After beyond. 0 for no end.",
+        unit="s",
+        placeholder="S",
+        table="limits",
+    )
+    max_requests: int = option(
+        0, "A worker is replaced after so many; 0 for never.", unit="requests", placeholder="N"
+    )
+    max_requests_jitter: int = option(
+        0, "Up to so many more, by chance for each worker.", unit="requests", placeholder="N"
+    )
+    max_lifetime: float = option(
+        0.0, "A worker is replaced after so long; 0 for never.", unit="s", placeholder="S"
+    )
+    max_rss: int = option(
+        0, "A worker larger than this is replaced; 0 for never.", unit="bytes", placeholder="BYTES"
+    )
+    warmup: str = option(
+        "",
+        "A path that a new worker must answer below 500 before it serves.",
+        placeholder="PATH",
+    )
+    user: str = option("", "User that workers run as.", placeholder="USER", short="-u")
+    group: str = option("", "Group that workers run as.", placeholder="GROUP", short="-g")
+    umask: str = option("", "File mode creation mask of workers, octal.", short="-m",
+                        placeholder="MODE")  # fmt: skip
+    env: tuple[str, ...] = option(
+        (),
+        "NAME=VALUE for the application's process environment. May be given several times.",
+        placeholder="NAME=VALUE",
+        short="-e",
+    )
+    env_file: str = option("", "A file of such lines.", placeholder="FILE")
+    nice: int = option(0, "Added to the workers' niceness.", placeholder="N")
+    rlimit: tuple[str, ...] = option(
+        (),
+        "NAME=VALUE as in nofile=1024, as=1GiB, cpu, core, data, nproc, fsize, stack. May be given "
+        "several times.",
+        placeholder="NAME=VALUE",
+    )
+    status_path: str = option(
+        "", "Path answered with this pool's status, before the application.", table="status",
+        placeholder="PATH",
+    )  # fmt: skip
+    ping_path: str = option(
+        "", "Path answered with pong, before the application.", table="status", placeholder="PATH"
+    )
+    status_allow: str = option(
+        "127.0.0.1,::1",
+        "Clients (REMOTE_ADDR) that these two paths answer, separated by commas; others get 403.",
+        table="status",
+        placeholder="LIST",
+    )
+    slowlog_timeout: float = option(
+        0.0,
+        "A request older than this is written to the slow log with its stack; 0 for none.",
+        unit="s",
+        placeholder="S",
+        table="log",
+    )
+    slowlog: str = option(
+        "-", "Slow log: a file, or - for the error log.", table="log", placeholder="FILE",
+        daemon=True,
+    )  # fmt: skip
+    capture_output: bool = option(
+        False,
+        "Write what workers print to the error log, labelled with pool and worker.",
+        table="log",
+    )
+    reload: bool = option(
+        False, "Reload when a file of the application changes; for development.", table="reload"
+    )
+    reload_engine: str = option(
+        "auto", "How changes are noticed.", choices=("auto", "watchfiles", "stat"), table="reload"
+    )
+    reload_interval: float = option(
+        1.0, "Between two looks of the stat engine.", unit="s", placeholder="S", table="reload"
+    )
+    reload_extra_file: tuple[str, ...] = option(
+        (),
+        "Reload when this file is touched, or this symbolic link leads elsewhere; works without "
+        "--reload. May be given several times.",
+        placeholder="FILE",
+        table="reload",
+    )
+    pid: str = option("", "File to write the daemon's process id to.", short="-p",
+                      placeholder="FILE", daemon=True)  # fmt: skip
+    daemon: bool = option(False, "Go to the background when ready.", short="-D", daemon=True)
+    control_socket: str = option(
+        "",
+        "Where status, ping, top and ctl find the daemon; by default NAME.ctl in a private "
+        "folder gatebridge below XDG_RUNTIME_DIR or /run.",
+        placeholder="PATH",
+        daemon=True,
+    )
+    name: str = option(
+        "", "The daemon's name; by default made from its first bind.", short="-n",
+        placeholder="NAME", daemon=True,
+    )  # fmt: skip
