@@ -326,3 +326,36 @@ class Settings:
         "", "The daemon's name; by default made from its first bind.", short="-n",
         placeholder="NAME", daemon=True,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """An application of a pool. mount: the prefix of its paths, "" for all of them."""
+
+    mount: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Workers that serve the same applications with the same options."""
+
+    name: str
+    settings: Settings
+    apps: tuple[App, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Everything a daemon is told.
+
+    settings  the options that belong to the whole daemon; pools repeat them
+    file      the gatebridge.toml that was read, absolute; "" for none
+    origins   who said it: "threads" or "pool.NAME.threads" -> "default", "FILE:LINE", "PORT",
+              "--threads"
+    """
+
+    pools: tuple[Pool, ...]
+    settings: Settings
+    file: str = ""
+    origins: dict[str, str] = field(default_factory=dict, compare=False)
