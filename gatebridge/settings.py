@@ -3,11 +3,13 @@
 Command-line flags, their help and the table in docs/cli.md derive from these fields, by test.
 A field's metadata: help; unit ("s", "bytes", "requests" or ""); choices; repeatable is told by
 a tuple default; placeholder is what the help shows for the value; table is where gatebridge.toml
-keeps it; daemon tells that it belongs to the whole daemon, not to one pool.
+keeps it; daemon tells that it belongs to the whole daemon, not to one pool; least and most bound
+a number; commas tells that the text is a list.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +24,9 @@ def option(
     short: str = "",
     table: str = "server",
     daemon: bool = False,
+    least: int = 0,
+    most: int | None = None,
+    commas: bool = False,
 ) -> Any:
     """A field of Settings."""
     about = {
@@ -32,8 +37,15 @@ def option(
         "short": short,
         "table": table,
         "daemon": daemon,
+        "least": least,
+        "most": most,
+        "commas": commas,
     }
     return field(default=default, metadata=about)
+
+
+WORKERS_MOST = 128  # of all pools: a reload has twice as many for a while
+THREADS_MOST = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +68,11 @@ class Settings:
         short="-w",
     )
     threads: int = option(
-        8, "Application calls at once; an application that is fast uses one.", placeholder="N"
+        8,
+        "Application calls at once; an application that is fast uses one.",
+        placeholder="N",
+        least=1,
+        most=THREADS_MOST,
     )
     mount: str | None = option(
         None,
@@ -76,6 +92,7 @@ class Settings:
         "networks, unix, or * for all. None by default.",
         placeholder="LIST",
         table="trust",
+        commas=True,
     )
     checked_user: bool = option(
         False,
@@ -85,7 +102,10 @@ class Settings:
     )
     chdir: str = option("", "Folder to change to before the import.", placeholder="DIR")
     pythonpath: str = option(
-        "", "Folders, separated by commas, put before the import path.", placeholder="DIRS"
+        "",
+        "Folders, separated by commas, put before the import path.",
+        placeholder="DIRS",
+        commas=True,
     )
     max_queue: int = option(
         512,
@@ -260,7 +280,7 @@ class Settings:
         short="-e",
     )
     env_file: str = option("", "A file of such lines.", placeholder="FILE")
-    nice: int = option(0, "Added to the workers' niceness.", placeholder="N")
+    nice: int = option(0, "Added to the workers' niceness.", placeholder="N", least=-20, most=19)
     rlimit: tuple[str, ...] = option(
         (),
         "NAME=VALUE as in nofile=1024, as=1GiB, cpu, core, data, nproc, fsize, stack. May be given "
@@ -279,6 +299,7 @@ class Settings:
         "Clients (REMOTE_ADDR) that these two paths answer, separated by commas; others get 403.",
         table="status",
         placeholder="LIST",
+        commas=True,
     )
     slowlog_timeout: float = option(
         0.0,
@@ -359,3 +380,14 @@ class Configuration:
     settings: Settings
     file: str = ""
     origins: dict[str, str] = field(default_factory=dict, compare=False)
+
+
+def worker_count(workers: str) -> int:
+    """The number that Settings.workers means: auto is one for each processor we may use."""
+    if workers != "auto":
+        return int(workers)
+    if hasattr(os, "process_cpu_count"):  # Python 3.13
+        return os.process_cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # Linux and BSD
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
