@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import grp
 import os
 import pwd
 import socket
-import stat
 import sys
-from contextlib import contextmanager
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from gatebridge.errors import ConfigError, PeerError
+from gatebridge.serve.socket_file import MAX_PATH, alone, bind_file, clear_stale, inode
 from gatebridge.wire.scan import decimal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gatebridge.bind import Bind
     from gatebridge.serve.site import Site
 
@@ -27,8 +23,6 @@ Network = IPv4Network | IPv6Network
 
 BACKLOG = 4096  # or what the system allows, if that is less
 _MODE = "0660"  # of a Unix socket's file
-_MAX_PATH = 107  # bytes of a Unix socket's path, without the closing NUL
-_PROBE_S = 1.0  # for a live daemon to take a connection
 
 
 class Listener:
@@ -47,7 +41,7 @@ class Listener:
         self.fd = sock.fileno()
         self._family = sock.family
         self._allow = allow
-        self._inode = _inode(bind.path) if bind.family == "unix" else None
+        self._inode = inode(bind.path) if bind.family == "unix" else None
         sock.setblocking(False)
         self.text = describe(bind, sock)
 
@@ -72,8 +66,8 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening; remove the socket's file if it is still the one we made."""
-        inode, self._inode = self._inode, None  # once: the path may be another's afterwards
-        if inode is not None and _inode(self.bind.path) == inode:
+        ours, self._inode = self._inode, None  # once: the path may be another's afterwards
+        if ours is not None and inode(self.bind.path) == ours:
             os.unlink(self.bind.path)
         self.sock.close()
 
@@ -149,8 +143,8 @@ def _hint(error: OSError) -> str:
 
 
 def _open_unix(bind: Bind) -> socket.socket:
-    if len(bind.path.encode()) > _MAX_PATH:
-        why = f"a Unix socket's path has at most {_MAX_PATH} bytes"
+    if len(bind.path.encode()) > MAX_PATH:
+        why = f"a Unix socket's path has at most {MAX_PATH} bytes"
         raise ConfigError("bind.path", f"{bind.text}: {why}; choose a shorter one")
     mode = _mode(bind)
     owner, group = _uid(bind), _gid(bind)
@@ -159,13 +153,9 @@ def _open_unix(bind: Bind) -> socket.socket:
         if bind.family == "abstract":
             sock.bind("\0" + bind.path)
         else:
-            with _alone(bind.path):
-                _clear_stale(bind)
-                before = os.umask(0o777 & ~mode)  # so that it never exists with a wider mode
-                try:
-                    sock.bind(bind.path)
-                finally:
-                    os.umask(before)
+            with alone(bind.path):
+                clear_stale(bind.path)
+                bind_file(sock, bind.path, mode)
                 if owner >= 0 or group >= 0:
                     os.chown(bind.path, owner, group)
                 sock.listen(backlog(bind))
@@ -175,38 +165,6 @@ def _open_unix(bind: Bind) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-@contextmanager
-def _alone(path: str) -> Iterator[None]:
-    """Keep a second daemon from finding our socket stale while it is bound and not listening."""
-    folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _clear_stale(bind: Bind) -> None:
-    """Remove a socket nobody answers on. raises ConfigError("bind.in_use")"""
-    try:
-        kind = os.lstat(bind.path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(kind):
-        raise ConfigError("bind.in_use", f"{bind.path} exists and is no socket; it is left alone")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(_PROBE_S)
-        try:
-            probe.connect(bind.path)
-        except ConnectionRefusedError:
-            os.unlink(bind.path)
-            return
-        except OSError as error:
-            why = f"cannot tell whether {bind.path} is in use: {error}"
-            raise ConfigError("bind.in_use", why) from error
-    raise ConfigError("bind.in_use", f"a daemon answers on {bind.path}; stop it first")
 
 
 def _uid(bind: Bind) -> int:
@@ -285,11 +243,3 @@ def describe(bind: Bind, sock: socket.socket) -> str:
     if bind.family == "fd":
         return bind.text
     return bind.text.partition("?")[0]
-
-
-def _inode(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.lstat(path)
-    except OSError:  # gone, or never there
-        return None
-    return found.st_dev, found.st_ino
