@@ -97,6 +97,16 @@ def open_listener(bind: Bind, web_server_addrs: tuple[Network, ...]) -> Listener
     return Listener(bind, sock, allow)
 
 
+def examine(bind: Bind) -> None:
+    """Look at what is written, without the system. raises ConfigError("bind.…")"""
+    backlog(bind)
+    if bind.family == "tcp":
+        _allow(bind)
+    elif bind.family in ("unix", "abstract"):
+        _mode(bind)
+        _check_length(bind)
+
+
 def networks(text: str, option: str) -> tuple[Network, ...]:
     """Addresses and networks separated by commas. raises ConfigError("bind.allow")"""
     try:
@@ -142,10 +152,14 @@ def _hint(error: OSError) -> str:
     return ""
 
 
-def _open_unix(bind: Bind) -> socket.socket:
-    if len(bind.path.encode()) > MAX_PATH:
+def _check_length(bind: Bind) -> None:
+    if len(os.fsencode(bind.path)) > MAX_PATH:
         why = f"a Unix socket's path has at most {MAX_PATH} bytes"
         raise ConfigError("bind.path", f"{bind.text}: {why}; choose a shorter one")
+
+
+def _open_unix(bind: Bind) -> socket.socket:
+    _check_length(bind)
     mode = _mode(bind)
     owner, group = _uid(bind), _gid(bind)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -12,7 +12,7 @@ import pytest
 
 from gatebridge.bind import parse_bind
 from gatebridge.errors import ConfigError
-from gatebridge.serve.listen import Listener, backlog, networks, open_listener, somaxconn
+from gatebridge.serve.listen import Listener, backlog, examine, networks, open_listener, somaxconn
 
 
 def listener(text: str, addresses: str = "") -> Listener:
@@ -320,6 +320,22 @@ def test_what_cannot_be_bound_says_why(tmp_path: Path, row) -> None:
     error = refused(text.replace("{tmp}", str(tmp_path)))
     assert error.code == code
     assert word in error.detail
+
+
+@pytest.mark.parametrize(("text", "code"), [
+    ("unix:s?mode=rw", "bind.mode"), ("unix:s?backlog=x", "bind.backlog"),
+    ("unix:/" + "s" * 107, "bind.path"), ("unix:@" + "s" * 108, "bind.path"),
+    ("fcgi://0.0.0.0:1", "bind.open"), ("fcgi://127.0.0.1:1?allow=x", "bind.allow"),
+])  # fmt: skip
+def test_what_is_written_wrong_is_found_without_opening(text: str, code: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        examine(parse_bind(text))
+    assert raised.value.code == code
+
+
+def test_examine_opens_nothing(path: Path) -> None:
+    examine(parse_bind(f"unix:{path}?mode=0600&owner=no-such-user"))
+    assert not path.exists()
 
 
 def test_a_port_that_is_taken_says_so() -> None:
