@@ -29,6 +29,7 @@ RANKS = {
     "gatebridge.apps": 4,
     "gatebridge.client": 4,
     "gatebridge.client_http": 4,
+    "gatebridge.control_client": 5,
     "gatebridge.routing": 5,
     "gatebridge.serve": 6,
     "gatebridge.fronts": 7,
