@@ -15,7 +15,10 @@ PROTOCOLS = {
 }
 OPTIONS = ("allow", "backlog", "group", "mode", "owner")
 
-_FORMS = "unix:/path, unix:@name, [fcgi|scgi|uwsgi|http]+unix:/path, …://host:port or fd://0"
+_FORMS = (
+    "unix:/path, unix:@name, [fcgi|scgi|uwsgi|http]+unix:/path, …://host:port, fd://0 "
+    "or systemd:NAME"
+)
 
 
 class Bind:
@@ -23,8 +26,8 @@ class Bind:
 
     text      as it was written
     protocol  fastcgi, scgi, uwsgi or http
-    family    "unix", "abstract", "tcp" or "fd"
-    path      of a Unix socket; the name of an abstract one, without @
+    family    "unix", "abstract", "tcp", "fd" or "systemd"
+    path      of a Unix socket; the name of an abstract one, without @; of systemd's, its name
     host      of a TCP socket, an IPv6 address without brackets
     port      of a TCP socket; the number of a descriptor
     options   what follows the question mark
@@ -63,6 +66,9 @@ def parse_bind(text: str) -> Bind:
         bind.family = "fd"
         bind.port = _number(rest.removeprefix("//"), 1 << 20, text)
         return bind
+    if scheme == "systemd" or (plus and second == "systemd"):
+        bind = Bind(text, _known(first if plus else "fcgi", text), _options(query, text))
+        return _systemd(bind, rest.removeprefix("//"))
     if not rest.startswith("//"):  # host:port without a protocol
         return _tcp(Bind(text, "fastcgi", _options(query, text)), place)
     return _tcp(Bind(text, _known(scheme, text), _options(query, text)), rest[2:].rstrip("/"))
@@ -82,6 +88,15 @@ def _unix(bind: Bind, path: str) -> Bind:
     bind.path = path.removeprefix("@")
     if not bind.path or "\0" in path:
         raise ConfigError("bind.malformed", f"{bind.text!r} names no socket; write {_FORMS}")
+    return bind
+
+
+def _systemd(bind: Bind, name: str) -> Bind:
+    if not name or ":" in name or not name.isascii() or not name.isprintable():
+        why = "names no socket; write systemd:NAME, the FileDescriptorName= of its .socket unit"
+        raise ConfigError("bind.malformed", f"{bind.text!r} {why}")
+    bind.family = "systemd"
+    bind.path = name
     return bind
 
 

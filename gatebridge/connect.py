@@ -18,7 +18,7 @@ def connect(place: Bind, timeout_s: float) -> socket.socket:
     try:
         if place.family == "tcp":
             return socket.create_connection((place.host, place.port), timeout_s)
-        if place.family == "fd":
+        if place.family in ("fd", "systemd"):
             raise ConfigError("bind.fd", f"{place.text} is a listener, and nothing to connect to")
         name = "\0" + place.path if place.family == "abstract" else place.path
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -30,6 +30,9 @@ GOOD = [
     ("[::1]:9000", "fastcgi", "tcp", ("::1", 9000), {}),
     ("fd://0", "fastcgi", "fd", ("", 0), {}),
     ("scgi+fd://3", "scgi", "fd", ("", 3), {}),
+    ("systemd:web", "fastcgi", "systemd", "web", {}),
+    ("systemd://gate.socket", "fastcgi", "systemd", "gate.socket", {}),
+    ("http+systemd:web?allow=10.0.0.1", "http", "systemd", "web", {"allow": "10.0.0.1"}),
 ]  # fmt: skip
 
 
@@ -61,6 +64,12 @@ BAD = [
     ("fcgi://h:8_0", "bind.port"),
     ("fcgi://h:65536", "bind.port"),
     ("fd://x", "bind.port"),
+    ("systemd:", "bind.malformed"),
+    ("systemd://", "bind.malformed"),
+    ("systemd:a:b", "bind.malformed"),
+    ("systemd:caf\xe9", "bind.malformed"),
+    ("systemd:a\nb", "bind.malformed"),
+    ("ajp+systemd:web", "bind.protocol"),
     ("unix:/x?mood=0600", "bind.option"),
     ("unix:/x?mode", "bind.option"),
     ("unix:/x?mode=1&mode=2", "bind.option"),

@@ -17,6 +17,7 @@ from gatebridge.wire.scan import decimal
 
 if TYPE_CHECKING:
     from gatebridge.bind import Bind
+    from gatebridge.serve.notify import Passed
     from gatebridge.serve.site import Site
 
 Network = IPv4Network | IPv6Network
@@ -84,10 +85,13 @@ def open_listener(bind: Bind, web_server_addrs: tuple[Network, ...]) -> Listener
     allow: tuple[Network, ...] = ()
     try:
         if bind.family == "tcp":
-            allow = _allow(bind)
+            allow = _allow(bind, bind.host)
             sock = _open_tcp(bind)
         elif bind.family == "fd":
-            sock = _inherit(bind)
+            sock = _inherit(bind, bind.port)
+            allow = networks(bind.options.get("allow", ""), bind.text)
+        elif bind.family == "systemd":
+            raise ConfigError("bind.systemd", f"{bind.text}: no socket was passed")
         else:
             sock = _open_unix(bind)
     except OSError as error:
@@ -97,14 +101,60 @@ def open_listener(bind: Bind, web_server_addrs: tuple[Network, ...]) -> Listener
     return Listener(bind, sock, allow)
 
 
+def open_listeners(
+    bind: Bind, web_server_addrs: tuple[Network, ...], passed: Passed
+) -> list[Listener]:
+    """All that ``bind`` stands for: several sockets of systemd's may have one name.
+
+    passed  what take_sockets() found
+    raises  ConfigError("bind.…")
+    """
+    if bind.family != "systemd":
+        return [open_listener(bind, web_server_addrs)]
+    fds = passed.fds.get(bind.path, ())
+    if not fds:
+        there = ", ".join(passed.fds)
+        why = f"FileDescriptorName= of those passed: {there}" if there else passed.why
+        raise ConfigError("bind.systemd", f"{bind.text}: no such socket was passed; {why}")
+    opened: list[Listener] = []
+    try:
+        for fd in fds:
+            opened.append(_take_over(bind, fd, web_server_addrs))
+    except BaseException:
+        for listener in opened:
+            listener.close()
+        raise
+    return opened
+
+
+def _take_over(bind: Bind, fd: int, web_server_addrs: tuple[Network, ...]) -> Listener:
+    """One of systemd's sockets. What may connect from beyond loopback is said here as well (T8)."""
+    try:
+        sock = _inherit(bind, fd)
+    except OSError as error:
+        raise ConfigError("bind.failed", f"{bind.text}: descriptor {fd}: {error}") from error
+    if sock.family == socket.AF_UNIX:
+        return Listener(bind, sock, ())
+    try:
+        allow = _allow(bind, sock.getsockname()[0])
+    except ConfigError:
+        sock.close()
+        raise
+    if not allow and bind.protocol == "fastcgi":
+        allow = web_server_addrs
+    return Listener(bind, sock, allow)
+
+
 def examine(bind: Bind) -> None:
     """Look at what is written, without the system. raises ConfigError("bind.…")"""
     backlog(bind)
     if bind.family == "tcp":
-        _allow(bind)
+        _allow(bind, bind.host)
     elif bind.family in ("unix", "abstract"):
         _mode(bind)
         _check_length(bind)
+    else:
+        networks(bind.options.get("allow", ""), bind.text)
 
 
 def networks(text: str, option: str) -> tuple[Network, ...]:
@@ -115,10 +165,10 @@ def networks(text: str, option: str) -> tuple[Network, ...]:
         raise ConfigError("bind.allow", f"{option}: {error}") from error
 
 
-def _allow(bind: Bind) -> tuple[Network, ...]:
+def _allow(bind: Bind, host: str) -> tuple[Network, ...]:
     """The allow option; without it only loopback addresses may be listened on."""
     allow = networks(bind.options.get("allow", ""), bind.text)
-    if not allow and not _is_loopback(bind.host):
+    if not allow and not _is_loopback(host):
         why = "everybody who reaches this port could call the application"
         raise ConfigError(
             "bind.open", f"{bind.text}: {why}; add ?allow=ADDRESS of the front server"
@@ -212,16 +262,27 @@ def _open_tcp(bind: Bind) -> socket.socket:
     return sock
 
 
-def _inherit(bind: Bind) -> socket.socket:
+def _inherit(bind: Bind, fd: int) -> socket.socket:
     """A listener that the starter opened (FastCGI section 2.2: descriptor 0)."""
-    sock = socket.socket(fileno=os.dup(bind.port))
+    queue = backlog(bind) if "backlog" in bind.options else None
+    copy = os.dup(fd)
+    try:
+        sock = socket.socket(fileno=copy)
+    except OSError:  # a pipe, a file
+        os.close(copy)
+        raise
     try:
         listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError:
         listening = 1  # systems without that option: accept() will tell
     if not listening:
         sock.close()
-        raise ConfigError("bind.fd", f"descriptor {bind.port} is no listening socket")
+        hint = "; systemd's needs Accept=no" if bind.family == "systemd" else ""
+        raise ConfigError("bind.fd", f"descriptor {fd} is no listening socket{hint}")
+    if fd > 2:  # of 0 to 2 the next program has its own
+        os.set_inheritable(fd, False)
+    if queue is not None:
+        sock.listen(queue)
     return sock
 
 
@@ -256,4 +317,7 @@ def describe(bind: Bind, sock: socket.socket) -> str:
         return f"{scheme}://{host}:{name[1]}"
     if bind.family == "fd":
         return bind.text
+    if bind.family == "systemd":
+        path = os.fsdecode(name).replace("\0", "@", 1)
+        return f"unix:{path}" if bind.protocol == "fastcgi" else f"{bind.protocol}+unix:{path}"
     return bind.text.partition("?")[0]
