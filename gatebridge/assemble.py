@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from gatebridge.apps.load import load
@@ -20,6 +19,7 @@ from gatebridge.serve.loop import Loop
 from gatebridge.serve.site import Site, Wire
 from gatebridge.serve.worker import MASKED, Worker
 from gatebridge.serve.worker_log import LEVELS, WARNING, WorkerLog
+from gatebridge.settings import worker_count
 from gatebridge.wire.events import Limits
 from gatebridge.wire.fastcgi import FastCGI
 from gatebridge.wire.http import Http
@@ -62,11 +62,10 @@ def serve(app: Application, settings: Settings) -> int:
 
     raises  ConfigError
     """
-    if settings.workers != 1:
+    if worker_count(settings.workers) != 1:
         raise ConfigError("workers.one", "this version runs one worker process: --workers 1")
     if settings.threads < 1:
         raise ConfigError("threads.none", "--threads takes 1 or more")
-    _check_numbers(settings)
     error_file = LogFile(settings.error_logfile)
     log = WorkerLog(error_file, LEVELS[settings.log_level])
     access = _access_log(settings)
@@ -92,17 +91,6 @@ def serve(app: Application, settings: Settings) -> int:
             access.reopen()
 
     return Worker(loop, listeners, log, settings.graceful_timeout, reopen).run()
-
-
-def _check_numbers(settings: Settings) -> None:
-    """No limit below nothing, no time without end. raises ConfigError("option.range")"""
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
-            flag = "--" + field.name.replace("_", "-")
-            raise ConfigError("option.range", f"{flag} {value}: a number from 0 on")
-    if settings.spool_dir and not os.path.isdir(settings.spool_dir):
-        raise ConfigError("option.folder", f"--spool-dir {settings.spool_dir} is no folder")
 
 
 def _listen(text: str) -> Listener:
@@ -158,9 +146,3 @@ def _site(
     site.spool_dir = settings.spool_dir or None
     site.spool_floor = settings.spool_floor
     return site
-
-
-def with_defaults(settings: Settings, **given: object) -> Settings:
-    """Settings with what was given replaced; None means not given."""
-    named = {name: value for name, value in given.items() if value is not None}
-    return replace(settings, **named)  # type: ignore[arg-type]  # click checked the types

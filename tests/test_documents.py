@@ -12,7 +12,8 @@ import click
 import pytest
 
 from gatebridge.cli.main import group
-from gatebridge.cli.options import default_text, flag
+from gatebridge.cli.options import default_text
+from gatebridge.config import flag
 from gatebridge.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,7 +1,7 @@
 """Times and sizes as people write them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatebridge.units import seconds, size, write_seconds, write_size
@@ -69,6 +69,7 @@ def test_a_part_of_a_byte_is_none(text: str) -> None:
         size(text)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**12))
 def test_what_is_written_is_read_as_the_same(value: int) -> None:
     assert size(write_size(value)) == value

@@ -1,56 +1,83 @@
-"""Settings fields as click options."""
+"""Settings fields as click options, and what a command line asks for."""
 
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
+import os
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatebridge.config import CMD_ARGS, Asked, flag
 from gatebridge.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     Command = Callable[..., Any]
 
-_NAMED = {int: int, float: float, str: str, bool: bool}
+APP_HELP = "APP is module:callable, module:factory() or a Python file, as in shop.wsgi:application."
 
 
-def flag(name: str) -> str:
-    """The option's name on a command line."""
-    return "--" + name.replace("_", "-")
-
-
-def with_settings(command: Command) -> Command:
-    """Add an option for every field of Settings; what is not given arrives as None."""
-    hints = typing.get_type_hints(Settings)
+def with_configuration(command: Command) -> Command:
+    """Add APP, -c and an option for every field of Settings; the texts arrive as typed."""
     for field in reversed(dataclasses.fields(Settings)):
-        command = _option(field, hints[field.name])(command)
-    return command
+        command = _option(field)(command)
+    command = click.option(
+        "-c", "--config", default="", metavar="FILE", help="A gatebridge.toml; see docs/config.md."
+    )(command)
+    return click.argument("app", metavar="[APP]", default="")(command)
 
 
-def _option(field: dataclasses.Field[Any], hint: Any) -> Callable[[Command], Command]:
+def read_asked(app: str, config: str, given: Mapping[str, Any]) -> Asked:
+    """What the command line and the environment ask for. raises click.UsageError"""
+    arguments = _cmd_args()
+    file = config or str(arguments.pop("config", ""))
+    if not app and not file:
+        raise _misused("Missing argument 'APP', or -c FILE that names it.")
+    return Asked(
+        app=app, file=file, flags=_given(given), cmd_args=arguments, environ=dict(os.environ)
+    )
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the options that were not given."""
+    return {name: value for name, value in values.items() if value not in (None, ())}
+
+
+def _cmd_args() -> dict[str, Any]:
+    """The options in GATEBRIDGE_CMD_ARGS, read as the command line is."""
+    text = os.environ.get(CMD_ARGS, "")
+    if not text:
+        return {}
+    parser = click.command(CMD_ARGS)(with_configuration(lambda **values: None))
+    try:
+        values = parser.make_context(CMD_ARGS, shlex.split(text)).params
+    except click.ClickException as error:
+        raise _misused(f"{CMD_ARGS}: {error.format_message()}") from error
+    except ValueError as error:  # a quotation without an end
+        raise _misused(f"{CMD_ARGS}: {error}") from error
+    if values.pop("app"):
+        raise _misused(f"{CMD_ARGS} holds options, and no APP.")
+    return _given(values)
+
+
+def _misused(sentence: str) -> click.UsageError:
+    return click.UsageError(sentence, click.get_current_context(silent=True))
+
+
+def _option(field: dataclasses.Field[Any]) -> Callable[[Command], Command]:
     about = field.metadata
-    names = [flag(field.name)]
-    if about["short"]:
-        names.insert(0, about["short"])
-    if hint is bool:
-        names = [f"{flag(field.name)}/--no-{field.name.replace('_', '-')}"]
-        return click.option(*names, default=None, help=_help(field))
-    multiple = typing.get_origin(hint) is tuple
-    kind: Any = str
-    if about["choices"]:
-        kind = click.Choice(about["choices"])
-    elif not multiple:
-        plain = [part for part in typing.get_args(hint) if part is not types.NoneType] or [hint]
-        kind = _NAMED[plain[0]]
+    names = [about["short"]] if about["short"] else []
+    if field.type == "bool":
+        both = f"{flag(field.name)}/{flag(field.name, off=True)}"
+        return click.option(*names, both, default=None, help=_help(field))
     return click.option(
         *names,
-        type=kind,
-        multiple=multiple,
+        flag(field.name),
+        type=click.Choice(about["choices"]) if about["choices"] else str,
+        multiple=isinstance(field.default, tuple),
         default=None,
         metavar=about["placeholder"] or None,
         help=_help(field),

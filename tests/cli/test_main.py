@@ -15,7 +15,7 @@ STATUS = [
     ("an application's", AppError("header.control"), 1),
     ("a peer's", PeerError("answer.cut"), 1),
     ("usage", ConfigError("log.format"), 2),
-    ("usage", ConfigError("threads.none"), 2),
+    ("usage", ConfigError("config.invalid"), 2),
     ("usage", ConfigError("mount.malformed"), 2),
     ("usage", ConfigError("bind.malformed"), 2),
     ("usage", ConfigError("bind.option"), 2),
@@ -59,7 +59,7 @@ def test_help_lists_every_command_and_each_has_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["no-such-command"], ["--no-such-option"], ["serve"],
-                                   ["serve", "x:y", "--threads", "many"],
+                                   ["serve", "x:y", "stray"],
                                    ["serve", "x:y", "--log-level", "loud"],
                                    ["main"], ["options"], ["../serve"]])  # fmt: skip
 def test_2_usage(tmp_path: Path, words: list[str]) -> None:
@@ -70,7 +70,11 @@ def test_2_usage(tmp_path: Path, words: list[str]) -> None:
 
 USAGE = [
     ["serve", "shop:app", "--threads", "0"],
-    ["serve", "shop:app", "--workers", "2"],
+    ["serve", "shop:app", "--threads", "many"],
+    ["serve", "shop:app", "--workers", "0"],
+    ["serve", "shop:app", "--timeout", "soon"],
+    ["serve", "shop:app", "--limit-body", "much"],
+    ["serve", "-c", "absent.toml"],
     ["serve", "shop:app", "--access-logfile", "-", "--access-logformat", "%x"],
     ["serve", "shop:app", "--mount", "shop"],
     ["serve", "shop:app", "--chdir", "absent"],
