@@ -83,7 +83,8 @@ def did_you_mean(word: str, known: list[str]) -> str:
     import difflib  # only when something is wrong
 
     plain = word.lower().replace("-", "_")
-    near = difflib.get_close_matches(plain, known, 1)
+    near = difflib.get_close_matches(plain, known, 3)
+    near.sort(key=lambda name: not name.startswith(plain[:2]))  # slips come later in a word
     ends = [name for name in known if name.endswith(f"_{plain}") or name.startswith(f"{plain}_")]
     found = [plain] if plain in known else near or ends
     return f"; did you mean {found[0]!r}?" if found else ""
