@@ -1,0 +1,1 @@
+"""Which application answers a request."""
