@@ -53,6 +53,10 @@ class WorkerLog:
         for line in text.splitlines():
             self.line(WARNING, f"app.says {line}")
 
+    def printed(self, worker: str, text: str) -> None:
+        """What a worker wrote to its standard output or error."""
+        self.line(WARNING, f"app.prints {worker} {text}")
+
     def fault(self, where: str, error: BaseException) -> None:
         """A fault of gatebridge itself."""
         self.line(ERROR, f"gatebridge.fault ({where}): please report this: {_said(error)}")

@@ -118,6 +118,9 @@ EVIL = [
     ("escape", "\x1b[2J", "\\x1b[2J"),
     ("C1", "a\x9bb\x85c", "a\\x9bb\\x85c"),
     ("DEL", "a\x7fb", "a\\x7fb"),
+    ("line separator", "a\u2028b\u2029c", "a\\u2028b\\u2029c"),
+    ("turned around", "a\u202egol\u2066x", "a\\u202egol\\u2066x"),
+    ("other scripts", "\u05d0\u200d\u4e2d", "\u05d0\u200d\u4e2d"),
     ("latin-1", "caf\xe9", "caf\xe9"),
     ("plain", "a b", "a b"),
 ]
