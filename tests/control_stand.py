@@ -32,11 +32,11 @@ class Answering:
         return handle
 
     def _run(self) -> None:
-        while True:
-            ready = select.select([self.control.fd, self._end], [], [])[0]
-            if self._end in ready:
-                return
+        fd = self.control.fd
+        while self._end not in select.select([fd, self._end], [], [])[0]:
             self.control.serve()
+            if self.control.sock.fileno() < 0:  # a handler has closed it
+                return
 
     def __enter__(self) -> "Answering":
         self._thread.start()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 USAGE, NO_BOOT, NO_APP, NO_BIND, NO_DAEMON = 2, 3, 4, 5, 7
 _CANNOT_BIND = ("bind.failed", "bind.in_use", "bind.fd", "bind.owner", "bind.group")
+_HELPERS = ("asking", "main", "options", "screen")  # modules here that are no commands
 _EXIT = {"app": NO_APP, "connect": NO_DAEMON}  # by the code's first part
 
 
@@ -38,7 +39,7 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         found = pkgutil.iter_modules(gatebridge.cli.__path__)
-        return sorted(module.name for module in found if module.name not in ("main", "options"))
+        return sorted(module.name for module in found if module.name not in _HELPERS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(ctx):
