@@ -12,9 +12,9 @@ import re
 import socket
 import stat
 import struct
-from hashlib import sha256
 from time import monotonic
 from typing import Any
+from zlib import crc32
 
 from gatebridge.bind import Bind
 from gatebridge.connect import connect
@@ -39,7 +39,7 @@ def daemon_name(text: str) -> str:
     plain = text.partition("?")[0].removeprefix("unix:")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-.")
     if len(name) > _NAME_MAX:
-        name = f"{name[: _NAME_MAX - 9]}-{sha256(plain.encode('utf-8', 'replace')).hexdigest()[:8]}"
+        name = f"{name[: _NAME_MAX - 9]}-{crc32(plain.encode('utf-8', 'replace')):08x}"
     return name or "gatebridge"
 
 

@@ -61,13 +61,17 @@ class Stack:
 def parse(data: bytes) -> list[Stack]:
     """The threads of a dump, as far as it goes."""
     stacks: list[Stack] = []
+    current: Stack | None = None
     for line in data.decode("ascii", "backslashreplace").split("\n"):
         head = _HEAD.fullmatch(line)
         if head is not None:
             kind, ident, name = head.groups()
-            stacks.append(Stack(int(ident or "0", 16), name or "", kind != "Thread"))
-        elif stacks and line.startswith("  "):
-            _add(stacks[-1], line)
+            current = Stack(int(ident or "0", 16), name or "", kind != "Thread")
+            stacks.append(current)
+        elif not line.startswith("  "):  # also the head of something else, as of a C stack
+            current = None
+        elif current is not None:
+            _add(current, line)
     return stacks
 
 
@@ -79,7 +83,7 @@ def _add(stack: Stack, line: str) -> None:
         stack.frames.append(Frame(file or "", int(number) if known else 0, name))
     elif line == _CUT:
         stack.whole = False
-    elif not line.startswith("  Binary file"):  # of a C stack
+    else:
         stack.remarks.append(line.strip())
 
 
