@@ -65,6 +65,15 @@ class Listener:
         mapped = getattr(address, "ipv4_mapped", None)
         return any((mapped or address) in network for network in self._allow)
 
+    @property
+    def lost(self) -> bool:
+        """The socket's file is gone, or another one has its path: nobody can connect any more."""
+        return self._inode is not None and inode(self.bind.path) != self._inode
+
+    def leave_file(self) -> None:
+        """The file is another listener's from now on."""
+        self._inode = None
+
     def close(self) -> None:
         """Stop listening; remove the socket's file if it is still the one we made."""
         ours, self._inode = self._inode, None  # once: the path may be another's afterwards
@@ -119,7 +128,7 @@ def open_listeners(
     opened: list[Listener] = []
     try:
         for fd in fds:
-            opened.append(_take_over(bind, fd, web_server_addrs))
+            opened.append(adopt_listener(bind, fd, web_server_addrs))
     except BaseException:
         for listener in opened:
             listener.close()
@@ -127,22 +136,48 @@ def open_listeners(
     return opened
 
 
-def _take_over(bind: Bind, fd: int, web_server_addrs: tuple[Network, ...]) -> Listener:
-    """One of systemd's sockets. What may connect from beyond loopback is said here as well (T8)."""
+def adopt_listener(bind: Bind, fd: int, web_server_addrs: tuple[Network, ...]) -> Listener:
+    """A socket that systemd, another supervisor or another listener opened; ``fd`` stays open.
+
+    What may connect from beyond loopback is said here as well (T8).
+    raises  ConfigError("bind.…")
+    """
     try:
         sock = _inherit(bind, fd)
     except OSError as error:
         raise ConfigError("bind.failed", f"{bind.text}: descriptor {fd}: {error}") from error
-    if sock.family == socket.AF_UNIX:
-        return Listener(bind, sock, ())
     try:
-        allow = _allow(bind, sock.getsockname()[0])
+        allow = _allow_adopted(bind, sock)
+        if bind.family == "unix":
+            _own_file(bind)
+    except OSError as error:
+        sock.close()
+        raise ConfigError("bind.failed", f"{bind.text}: {error}{_hint(error)}") from error
     except ConfigError:
         sock.close()
         raise
-    if not allow and bind.protocol == "fastcgi":
+    if not allow and bind.protocol == "fastcgi" and sock.family != socket.AF_UNIX:
         allow = web_server_addrs
     return Listener(bind, sock, allow)
+
+
+def _allow_adopted(bind: Bind, sock: socket.socket) -> tuple[Network, ...]:
+    if sock.family == socket.AF_UNIX:
+        return ()
+    if bind.family == "fd":
+        return networks(bind.options.get("allow", ""), bind.text)
+    return _allow(bind, sock.getsockname()[0])
+
+
+def _own_file(bind: Bind) -> None:
+    """Mode and owner of a socket's file, as they are written now."""
+    mode, owner, group = _mode(bind), _uid(bind), _gid(bind)
+    try:
+        os.chmod(bind.path, mode)
+        if owner >= 0 or group >= 0:
+            os.chown(bind.path, owner, group)
+    except FileNotFoundError:  # somebody removed it; it is noticed later
+        return
 
 
 def examine(bind: Bind) -> None:

@@ -35,6 +35,7 @@ BOOT_S: Final = 120.0  # for a worker to become ready
 class View:
     """A worker as its plan sees it.
 
+    key       what actions name it by
     since     when it took up this state
     running   requests in it, those that wait included
     threads   requests that it can run at once
@@ -42,7 +43,7 @@ class View:
     deadline  when it is killed, whatever it does
     """
 
-    pid: int
+    key: int
     state: int
     since: float
     running: int = 0
@@ -76,7 +77,7 @@ class Actions:
 class PoolPlan:
     """One pool of one generation.
 
-    mode   static, dynamic or ondemand
+    mode   static, dynamic, ondemand, or held: nobody comes and nobody is sent away
     most   workers at most
     spare  idle workers at least and at most (dynamic)
     idle_s after which an idle worker ends (ondemand)
@@ -161,20 +162,24 @@ class PoolPlan:
 
     def tick(self, now: float, views: Sequence[View], pending: bool = False) -> Actions:
         """pending: a connection waits in the kernel's queue."""
-        kill = tuple([view.pid for view in views if _overdue(view, now)])
-        views = [view for view in views if view.pid not in kill]
+        kill = tuple([view.key for view in views if _overdue(view, now)])
+        views = [view for view in views if view.key not in kill]
         look = min([_deadline(view) for view in views], default=inf)
         if self.failures:
             look = min(look, self._prove(now, views))
         if self.paused:
-            return Actions(0, _pids(view for view in views if view.state != DRAINING), kill, look)
-        decide = {"dynamic": self._dynamic, "ondemand": self._ondemand}
+            return Actions(0, _keys(view for view in views if view.state != DRAINING), kill, look)
+        decide = {"dynamic": self._dynamic, "ondemand": self._ondemand, "held": self._held}
         done = decide.get(self.mode, self._static)(now, views, pending)
         fork = self._allowed(now, done.fork, views)
         if fork < done.fork:
             look = min(look, self._again(now, views))
         poll = done.poll and fork == done.fork == 0
         return Actions(fork, done.retire, kill, min(look, done.look), poll)
+
+    def _held(self, now: float, views: list[View], pending: bool) -> Actions:
+        """Workers taken over from another supervisor: they serve until they are told to drain."""
+        return Actions()
 
     def _static(self, now: float, views: list[View], pending: bool) -> Actions:
         counts = _Counts(views)
@@ -207,9 +212,9 @@ class PoolPlan:
         fork, retire = self._replace(counts)
         idle = [view for view in views if view.serves and not view.running]
         old = [view for view in idle if now >= _idle_since(view) + self.idle_s]
-        retire = tuple(dict.fromkeys((*retire, *_pids(old))))
+        retire = tuple(dict.fromkeys((*retire, *_keys(old))))
         look = min(
-            [_idle_since(view) + self.idle_s for view in idle if view.pid not in retire],
+            [_idle_since(view) + self.idle_s for view in idle if view.key not in retire],
             default=inf,
         )
         if len(idle) < len(counts.ready) + len(counts.leaving):
@@ -225,10 +230,10 @@ class PoolPlan:
         if not counts.leaving:
             return 0, ()
         if any(view.running < view.threads for view in counts.ready):
-            return 0, _pids(counts.leaving)
+            return 0, _keys(counts.leaving)
         idle = [view for view in counts.leaving if not view.running]
         if self.mode == "ondemand" and len(idle) == len(counts.leaving):
-            return 0, _pids(idle)  # nobody asks
+            return 0, _keys(idle)  # nobody asks
         return max(0, 1 - counts.starting), ()
 
     def _prove(self, now: float, views: list[View]) -> float:
@@ -275,12 +280,12 @@ class _Counts:
 def _surplus(views: Iterable[View], count: int) -> tuple[int, ...]:
     """Whom to send away: those that leave anyway, then idle ones, then the oldest."""
     serving = [view for view in views if view.serves]
-    serving.sort(key=lambda view: (view.state != LEAVING, view.running > 0, view.since, view.pid))
-    return _pids(serving[: max(0, count)])
+    serving.sort(key=lambda view: (view.state != LEAVING, view.running > 0, view.since, view.key))
+    return _keys(serving[: max(0, count)])
 
 
-def _pids(views: Iterable[View]) -> tuple[int, ...]:
-    return tuple([view.pid for view in views])
+def _keys(views: Iterable[View]) -> tuple[int, ...]:
+    return tuple([view.key for view in views])
 
 
 def _deadline(view: View) -> float:

@@ -24,7 +24,7 @@ NOW = 1000.0
 
 def workers(text: str, threads: int = 1) -> list[View]:
     """One letter a worker: s starting, i idle, b busy, h half busy, l leaving, L leaving and
-    busy, d draining. The first is pid 1 and the oldest."""
+    busy, d draining. The first is number 1 and the oldest."""
     states = {"s": STARTING, "l": LEAVING, "L": LEAVING, "d": DRAINING}
     running = {"b": threads, "L": threads, "h": threads // 2}
     return [
@@ -75,10 +75,11 @@ ROWS = [
     ("ondemand: all there", plan("ondemand", 2), "bb", True, 0, (), False),
     ("ondemand: half busy has room", plan("ondemand", 4), "h", True, 0, (), False),
     ("ondemand: idle for long", plan("ondemand", 4, idle_s=58.5), "iib", False, 0, (1, 2), False),
-    ("ondemand: the other is younger", plan("ondemand", 4, idle_s=59.5), "iib", False, 0, (1,), False),
+    ("ondemand: idle, not so long", plan("ondemand", 4, idle_s=59.5), "ii", False, 0, (1,), False),
     ("ondemand: an idle one that leaves", plan("ondemand", 4), "l", False, 0, (1,), False),
     ("ondemand: a busy one that leaves", plan("ondemand", 4), "L", False, 1, (), False),
     ("ondemand: a reload proves the code", plan("ondemand", 4, start=1), "", False, 1, (), False),
+    ("held: as they are", plan("held", 0), "ibbl", True, 0, (), False),
     ("none: no workers at all", plan("static", 0), "", True, 0, (), False),
 ]  # fmt: skip
 

@@ -1,0 +1,396 @@
+"""The workers of one pool in one generation: started, listened to, replaced, sent away."""
+
+from __future__ import annotations
+
+import select
+import signal
+from dataclasses import dataclass
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from gatebridge.serve import channel
+from gatebridge.serve.pool import DEATHS_A_WINDOW, LEAVING, PROVEN_S, READY, STARTING
+from gatebridge.serve.printed import Printed
+from gatebridge.serve.stem import LOAD_FAILED
+from gatebridge.serve.worker_log import DEBUG, ERROR, INFO, WARNING
+
+if TYPE_CHECKING:
+    from gatebridge.serve.births import Births
+    from gatebridge.serve.channel import Message
+    from gatebridge.serve.house import House
+    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.member import Member
+    from gatebridge.serve.pool import PoolPlan, View
+    from gatebridge.serve.spawn import Death
+    from gatebridge.settings import Pool
+
+KILL_S: Final = 1.0  # for a worker to end by itself when its own time is over
+QUICK_S: Final = 2.0  # for one that was told to end now
+ALONE_S: Final = 5.0  # for one that has closed its channel
+_CHUNK = 65_536  # of a dump
+_MESSAGES = 64  # of one child in one turn
+_TICKS = 8  # of a plan in one turn
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a worker did not start. load: its application could not be loaded."""
+
+    error: str
+    traceback: str = ""
+    load: bool = False
+
+
+class Crew:
+    """members by key; stem: what forks them, with preload.
+
+    failure  of the last start that came to nothing
+    dirty    something happened that the plan must hear of
+    look     when it must be asked anyway
+    """
+
+    def __init__(
+        self,
+        house: House,
+        pool: Pool,
+        generation: int,
+        listeners: list[Listener],
+        plan: PoolPlan,
+        births: Births,
+    ) -> None:
+        self.pool = pool
+        self.generation = generation
+        self.listeners = listeners
+        self.plan = plan
+        self.members: dict[int, Member] = {}
+        self.stem: Member | None = None
+        self.failure: Failure | None = None
+        self.dirty = True
+        self.look = inf
+        self._grace_s = pool.settings.graceful_timeout + KILL_S
+        self._house = house
+        self._births = births
+        self._printed = Printed(house, pool.name)
+        self._polled = False
+        self._said = {
+            "ready": self._ready,
+            "failed": self._failed,
+            "leaving": self._leaving,
+            "idle": self._idle,
+            "files": self._files,
+            "forked": self._forked,
+            "unforked": self._unforked,
+        }
+
+    # -- how it stands
+
+    def count(self, *states: int) -> int:
+        return sum([member.state in states for member in self.members.values()])
+
+    @property
+    def over(self) -> bool:
+        return not self.members and self.stem is None
+
+    @property
+    def starting(self) -> bool:
+        stem = self.stem
+        return self.count(STARTING) > 0 or (stem is not None and stem.state == STARTING)
+
+    # -- what the plan says
+
+    def tick(self, now: float) -> None:
+        self.dirty = False
+        for _ in range(_TICKS):
+            done = self.plan.tick(now, self._views(now), self._pending())
+            self.look = done.look
+            for key in done.kill:
+                self._late(key, now)
+            for key in done.retire:
+                if key in self.members:  # a stem stays
+                    self.members[key].drain(now, self._grace_s)
+            added = done.fork > 0 and self._add(done.fork, now)
+            if not (added or done.kill or any(key in self.members for key in done.retire)):
+                self._poll(done.poll)
+                return
+
+    def _views(self, now: float) -> list[View]:
+        seen = {} if self.plan.mode == "static" else self._house.views(now)
+        found = []
+        for member in self.members.values():
+            view = seen.get(member.index)
+            running = len(view.running) + view.queued if view else 0
+            threads = view.threads if view else self.pool.settings.threads
+            if running:
+                member.calm = now
+            found.append(member.view(running, max(1, threads)))
+        if self.stem is not None and (self.stem.state == STARTING or not self.stem.wanted):
+            found.append(self.stem.view(0, 1))
+        return found
+
+    def _late(self, key: int, now: float) -> None:
+        member = self.members.get(key) or self.stem
+        if member is not None:
+            what = "did not become ready" if member.state == STARTING else "did not end"
+            self._say(WARNING, "late", member, f"killed, it {what} in {now - member.since:.1f} s")
+            member.kill(now)
+
+    def _pending(self) -> bool:
+        """Whether a connection waits; only pools that grow by need want to know."""
+        return self.plan.mode in ("dynamic", "ondemand") and self._has_queue()
+
+    def _has_queue(self) -> bool:
+        poll = select.poll()
+        for listener in self.listeners:
+            poll.register(listener.fd, select.POLLIN)
+        return any(flags & select.POLLIN for _, flags in poll.poll(0))
+
+    def _poll(self, wanted: bool) -> None:
+        if wanted == self._polled:
+            return
+        self._polled = wanted
+        for listener in self.listeners:
+            if wanted:
+                self._house.turns.watch(listener.fd, self._touch)
+            else:
+                self._house.turns.forget(listener.fd)
+
+    def _touch(self) -> None:
+        self.dirty = True
+
+    # -- starting
+
+    def _add(self, count: int, now: float) -> bool:
+        """Fork workers, or what has to be there before. Whether that changed anything."""
+        try:
+            if not self.pool.settings.preload:
+                for _ in range(count):
+                    self._enter(self._births.worker(now), now)
+            elif self.stem is None:
+                self.stem = self._births.stem(now)
+                self.plan.forked(now)
+                self._listen(self.stem)
+            elif self.stem.state != READY:
+                return False
+            else:
+                for _ in range(count):
+                    self._enter(self._births.from_stem(self.stem, now), now)
+        except OSError as error:  # EAGAIN, ENOMEM, EMFILE: the others go on serving
+            self.plan.failed(now)
+            text = f"fork.failed pool {self.pool.name}: {error}; it is tried again"
+            self._house.log.line(ERROR, text)
+        return True
+
+    def _enter(self, member: Member, now: float) -> None:
+        self.members[member.key] = member
+        self.plan.forked(now)
+        self._house.of(self.pool.name).forks += 1
+        self._listen(member)
+
+    def _listen(self, member: Member) -> None:
+        turns = self._house.turns
+        turns.watch(member.sock.fileno(), lambda: self._heard(member))
+        if member.dump >= 0:
+            turns.watch(member.dump, lambda: self._dumped(member))
+        self._printed.listen(member)
+
+    def adopt(self, member: Member) -> None:
+        """One that was there before this supervisor."""
+        self.members[member.key] = member
+        self._listen(member)
+
+    # -- what children say
+
+    def _heard(self, member: Member) -> None:
+        self.dirty = True
+        try:
+            for _ in range(_MESSAGES):
+                message = channel.receive(member.sock)
+                obey = self._said.get(channel.text_of(message, "say"))
+                if obey is not None:
+                    obey(member, message, monotonic())
+        except BlockingIOError:
+            return
+        except (EOFError, OSError):  # it ends, or has closed what is not its own
+            self._house.turns.forget(member.sock.fileno())
+            member.deadline = min(member.deadline, monotonic() + ALONE_S)
+
+    def _ready(self, member: Member, message: Message, now: float) -> None:
+        if member.state == STARTING:
+            self._say(DEBUG, "ready", member, f"after {now - member.since:.2f} s")
+            member.become(READY, now)
+            member.calm = now
+            self.plan.ready()
+
+    def _failed(self, member: Member, message: Message, now: float) -> None:
+        error, trace = channel.text_of(message, "error"), channel.text_of(message, "traceback")
+        self.failure = Failure(error, trace, True)
+        for line in (error, *trace.splitlines()):
+            self._say(ERROR, "failed", member, line)
+
+    def _leaving(self, member: Member, message: Message, now: float) -> None:
+        if member.state != READY or member is self.stem:
+            return
+        why = channel.text_of(message, "why")
+        self._say(INFO, "leaving", member, why)
+        if why == "timeout":  # it takes no more, so there is nothing to wait for
+            member.drain(now, channel.seconds_of(message, "grace"))
+        else:
+            member.become(LEAVING, now)
+
+    def _idle(self, member: Member, message: Message, now: float) -> None:
+        member.calm = now
+
+    def _files(self, member: Member, message: Message, now: float) -> None:
+        files = message.get("files")
+        if isinstance(files, list) and self.pool.settings.reload:
+            self._house.files(self.pool.name, [file for file in files if isinstance(file, str)])
+
+    def _forked(self, stem: Member, message: Message, now: float) -> None:
+        pid = message.get("pid")
+        for member in self._asked(stem, message):
+            if isinstance(pid, int):
+                member.pid = pid
+                if member.killed:
+                    member.kill(now)
+
+    def _unforked(self, stem: Member, message: Message, now: float) -> None:
+        for member in self._asked(stem, message):
+            error = channel.text_of(message, "error")
+            self._say(ERROR, "not forked", member, f"{error}; it is tried again")
+            self.plan.failed(now)
+            self._forget(member)
+
+    def _asked(self, stem: Member, message: Message) -> list[Member]:
+        """Who a stem was asked for, by the slot that its answer names."""
+        slot = message.get("slot") if stem is self.stem else None
+        return [one for one in self.members.values() if one.index == slot and not one.pid]
+
+    def _dumped(self, member: Member) -> None:
+        data = member.read(member.dump, _CHUNK)
+        if data:
+            self._house.dumped(member.pid, data)
+        elif data is not None:
+            self._house.turns.forget(member.dump)
+
+    # -- how they end
+
+    def ended(self, death: Death, now: float) -> bool:
+        """Whether it was one of ours."""
+        if self.stem is not None and self.stem.pid == death.pid:
+            self._stem_ended(self.stem, death, now)
+            return True
+        if self.stem is not None:
+            self._heard(self.stem)  # it may be a worker whose pid we have not heard yet
+        for member in self.members.values():
+            if member.pid == death.pid:
+                self._worker_ended(member, death, now)
+                return True
+        return False
+
+    def _worker_ended(self, member: Member, death: Death, now: float) -> None:
+        self._last_words(member)
+        view = self._house.board.clear(member.index) if member.index >= 0 else None
+        if view is not None:
+            self._house.of(self.pool.name).add(view)
+        held = (view.rss if view else 0) or death.peak
+        bad = member.wanted or member.killed
+        level = WARNING if death.status else INFO if bad else DEBUG
+        self._say(level, "ended", member, f"{death}, with {held >> 20} MiB{_hint(member, death)}")
+        if member.wanted and now - member.ready_at < PROVEN_S:
+            self._blame(death, now)
+        elif member.wanted and death.status and self.plan.died(now):
+            text = f"{DEATHS_A_WINDOW} workers died within a minute, the last of {death}"
+            self._house.log.line(ERROR, f"pool.alarm {self.pool.name}: {text}")
+        self._house.gone(member.pid)
+        self._forget(member)
+
+    def _stem_ended(self, stem: Member, death: Death, now: float) -> None:
+        self._last_words(stem)
+        self._say(WARNING if stem.wanted else DEBUG, "ended", stem, str(death))
+        if stem.wanted:
+            self._blame(death, now)
+        for member in list(self.members.values()):
+            if not member.pid:  # asked for, and never made
+                self._forget(member)
+        self.stem = None
+        self._close(stem)
+
+    def _last_words(self, member: Member) -> None:
+        self._heard(member)
+        self._dumped(member)
+        self._printed.end(member)
+
+    def _blame(self, death: Death, now: float) -> None:
+        """A start came to nothing."""
+        self.plan.failed(now)
+        load = death.status == LOAD_FAILED
+        if self.failure is None or not load:
+            self.failure = Failure(f"a worker ended with {death}", "", load)
+
+    def _forget(self, member: Member) -> None:
+        del self.members[member.key]
+        self._house.free_slot(member.index)
+        self._close(member)
+
+    def _close(self, member: Member) -> None:
+        for fd in (member.sock.fileno(), member.dump, member.output):
+            self._house.turns.forget(fd)
+        member.close()
+
+    # -- what the supervisor wants
+
+    def drain(self, now: float) -> None:
+        """Another generation has taken over."""
+        self._retire(now)
+        for member in self.members.values():
+            member.drain(now, self._grace_s)
+
+    def stop(self, now: float) -> None:
+        """Finish what is under way and what is queued; nobody else is there to take it."""
+        serving = self.count(READY, LEAVING)
+        if not self.members and self.plan.mode in ("dynamic", "ondemand") and self._has_queue():
+            self._add(1, now)  # somebody was let in
+        self._retire(now)
+        for member in self.members.values():
+            if serving and member.state == STARTING:
+                member.quit(now, QUICK_S)
+            else:
+                member.drain(now, self._grace_s)
+
+    def quit(self, now: float) -> None:
+        self._retire(now)
+        if self.stem is not None:
+            self.stem.kill(now)
+        for member in self.members.values():
+            member.quit(now, QUICK_S)
+
+    def _retire(self, now: float) -> None:
+        """No new workers from now on."""
+        self.plan.mode = "held"
+        self.dirty = True
+        self._poll(False)
+        if self.stem is not None and self.stem.wanted:
+            self.stem.wanted = False
+            self.stem.deadline = now + QUICK_S
+            if self.stem.state == STARTING or not self.stem.tell({"do": "quit"}):
+                self.stem.signal(signal.SIGTERM)
+
+    def tell(self, message: Message) -> None:
+        for member in self.members.values():
+            member.tell(message)
+
+    def close(self) -> None:
+        """Nobody is left."""
+        self._births.close()
+
+    def _say(self, level: int, what: str, member: Member, text: str) -> None:
+        who = "stem" if member is self.stem else "worker"
+        of = f"pool {self.pool.name} generation {self.generation} pid {member.pid or '?'}"
+        self._house.log.line(level, f"{who}.{what} {of}: {text}")
+
+
+def _hint(member: Member, death: Death) -> str:
+    if death.signal == signal.SIGKILL and not member.killed:
+        return "; somebody's kill -9, or the kernel was out of memory"
+    return ""

@@ -1,0 +1,60 @@
+"""What a supervisor is given by whoever knows applications and configuration files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.scoreboard import WorkerSlot
+    from gatebridge.settings import Configuration, Pool
+
+
+class Inbox(Protocol):
+    """Where workers of a pool pass connections to each other."""
+
+    @property
+    def fds(self) -> Sequence[int]:
+        """What every worker of the pool needs open."""
+
+    def close(self) -> None: ...
+
+
+class Hooks(Protocol):
+    """All of it runs in the supervisor, but for the first two."""
+
+    def worker_main(
+        self,
+        *,
+        pool: Pool,
+        listeners: list[Listener],
+        channel: socket.socket,
+        slot: WorkerSlot,
+        inbox: Inbox | None,
+        applications: object | None,
+        dump_fd: int,
+    ) -> int:
+        """A worker's life, in its own process. Returns its exit status.
+
+        slot          started: its state is STARTING
+        applications  what load_applications() returned in a stem; None for loading them
+        dump_fd       for faulthandler's stacks; non-blocking
+        """
+
+    def load_applications(self, pool: Pool) -> object:
+        """Import, in a stem or a worker. raises anything"""
+
+    def read_configuration(self) -> Configuration:
+        """Read the file and the flags again. raises ConfigError"""
+
+    def bind_all(self, configuration: Configuration) -> dict[str, list[Listener]]:
+        """Open every bind of every pool. raises ConfigError, with none left open"""
+
+    def open_inbox(self, pool: Pool) -> Inbox | None:
+        """Before the workers of a pool and generation are forked; None where it has no use."""
+
+    def descriptors(self, pool: Pool) -> Sequence[int]:
+        """What a worker needs open beside listeners, inbox, channel and pipes."""

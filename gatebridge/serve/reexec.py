@@ -1,0 +1,183 @@
+"""USR2: the supervisor becomes a new program, same process id, same sockets, same workers.
+
+A trial run of the new program comes first, with copies of everything: it reads the configuration,
+takes the sockets over and exits. What it cannot do the real one could not either, and the old
+supervisor goes on as if nothing had been asked. The workers stay children of this process and
+serve until the new program's own are ready.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gatebridge.bind import parse_bind
+from gatebridge.errors import ConfigError
+from gatebridge.serve.binds import web_server_addrs
+from gatebridge.serve.listen import Listener, Network, adopt_listener
+from gatebridge.serve.member import NO_SLOT, Member
+from gatebridge.serve.pool import READY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, MutableMapping
+    from typing import NoReturn
+
+VARIABLE = "GATEBRIDGE_REEXEC"
+_FORMAT = 1
+_CANNOT = 127  # exit status of a trial that could not begin
+
+
+@dataclass(slots=True)
+class Estate:
+    """What one program leaves to the next.
+
+    listeners   bind and descriptor of each
+    control     the control socket's descriptor and path
+    workers     pool, pid and descriptors of each
+    generation  the number of the last one
+    """
+
+    generation: int
+    listeners: list[tuple[str, int]]
+    control: tuple[int, str]
+    workers: list[dict[str, Any]]
+
+    def fds(self) -> list[int]:
+        found = [fd for _, fd in self.listeners]
+        for worker in self.workers:
+            found += [worker["channel"], worker["dump"], worker["output"]]
+        return [fd for fd in (*found, self.control[0]) if fd >= 0]
+
+    def environment(self, pid: int, trial: bool) -> dict[str, str]:
+        text = json.dumps(
+            {
+                "format": _FORMAT,
+                "pid": pid,
+                "trial": trial,
+                "generation": self.generation,
+                "listeners": self.listeners,
+                "control": self.control,
+                "workers": self.workers,
+            }
+        )
+        return {VARIABLE: text}
+
+
+@dataclass(slots=True)
+class Heritage:
+    """The same, taken over. trial: look at it, and exit.
+
+    workers  by pool; they serve, and know nothing of the change
+    """
+
+    trial: bool
+    generation: int
+    listeners: list[Listener]
+    control: socket.socket | None = None
+    control_path: str = ""
+    workers: dict[str, list[Member]] = field(default_factory=dict)
+
+
+def leave(worker: Member, pool: str) -> dict[str, Any]:
+    """A worker's entry in an estate."""
+    return {
+        "pool": pool,
+        "pid": worker.pid,
+        "generation": worker.generation,
+        "channel": worker.sock.fileno(),
+        "dump": worker.dump,
+        "output": worker.output,
+    }
+
+
+def try_out(estate: Estate, environ: dict[str, str]) -> int:
+    """Start the trial run; its pid. raises OSError"""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        _become({**environ, **estate.environment(os.getpid(), True)}, estate.fds())
+    except BaseException:
+        os._exit(_CANNOT)
+
+
+def execute(estate: Estate, environ: dict[str, str]) -> NoReturn:
+    """Become the new program. raises OSError, with everything as it was
+
+    Signals wait from here until the new program has handlers for them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        _become({**environ, **estate.environment(os.getpid(), False)}, estate.fds())
+    except BaseException:
+        for fd in estate.fds():
+            os.set_inheritable(fd, False)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
+
+
+def _become(environ: dict[str, str], fds: Iterable[int]) -> NoReturn:
+    for fd in fds:
+        os.set_inheritable(fd, True)
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
+
+
+def inherit(environ: MutableMapping[str, str] = os.environ) -> Heritage | None:
+    """What another program left to this one; None where none did. Before anything is opened.
+
+    raises  ConfigError("reexec.…")
+    """
+    text = environ.pop(VARIABLE, "")
+    if not text:
+        return None
+    try:
+        left = json.loads(text)
+        if left["pid"] != os.getpid():  # a child of some program that did not remove it
+            return None
+        if left["format"] != _FORMAT:
+            raise ConfigError("reexec.format", "the running version hands over in another format")
+        return _take(left)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError("reexec.malformed", f"{VARIABLE}: {error!r}") from error
+
+
+def _take(left: dict[str, Any]) -> Heritage:
+    addresses = web_server_addrs()
+    listeners = [_listener(str(text), int(fd), addresses) for text, fd in left["listeners"]]
+    found = Heritage(bool(left["trial"]), int(left["generation"]), listeners)
+    control, found.control_path = left["control"]
+    if control >= 0:
+        found.control = _socket(control)
+    for key, worker in enumerate(left["workers"]):
+        member = Member(
+            -1 - key, NO_SLOT, worker["generation"], _socket(worker["channel"]),
+            _pipe(worker["dump"]), _pipe(worker["output"]),
+        )  # fmt: skip
+        member.pid = worker["pid"]
+        member.become(READY, 0.0)
+        found.workers.setdefault(worker["pool"], []).append(member)
+    return found
+
+
+def _listener(text: str, fd: int, addresses: tuple[Network, ...]) -> Listener:
+    listener = adopt_listener(parse_bind(text), fd, addresses)
+    os.close(fd)
+    return listener
+
+
+def _socket(fd: int) -> socket.socket:
+    os.set_inheritable(fd, False)
+    sock = socket.socket(fileno=fd)
+    sock.setblocking(False)
+    return sock
+
+
+def _pipe(fd: int) -> int:
+    if fd >= 0:
+        os.set_inheritable(fd, False)
+    return fd
