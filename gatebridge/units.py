@@ -12,6 +12,9 @@ _OTHER_SIZES = {
     "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
 }  # fmt: skip
 
+TIME_UNITS = ("ms", *[unit for unit in _SECONDS if unit])
+SIZE_UNITS = tuple([unit for unit in (*_SIZES, *_OTHER_SIZES) if unit])
+
 _NUMBER = re.compile(r"(-?)([0-9]{1,19})(?:\.([0-9]{1,9}))?(?: ?([A-Za-z]+))?")
 
 

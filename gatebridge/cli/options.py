@@ -33,7 +33,8 @@ def with_configuration(command: Command) -> Command:
 def read_asked(app: str, config: str, given: Mapping[str, Any]) -> Asked:
     """What the command line and the environment ask for. raises click.UsageError"""
     arguments = _cmd_args()
-    file = config or str(arguments.pop("config", ""))
+    named = str(arguments.pop("config", ""))
+    file = config or named
     if not app and not file:
         raise _misused("Missing argument 'APP', or -c FILE that names it.")
     return Asked(
@@ -51,7 +52,9 @@ def _cmd_args() -> dict[str, Any]:
     text = os.environ.get(CMD_ARGS, "")
     if not text:
         return {}
-    parser = click.command(CMD_ARGS)(with_configuration(lambda **values: None))
+    parser = click.command(CMD_ARGS, add_help_option=False)(
+        with_configuration(lambda **values: None)
+    )
     try:
         values = parser.make_context(CMD_ARGS, shlex.split(text)).params
     except click.ClickException as error:

@@ -55,12 +55,12 @@ def _is_no_folder(path: str) -> bool:
 
 
 def path_of(settings: Settings, path: str) -> str:
-    """A pool's relative paths begin in its chdir."""
+    """Where a worker finds a path: relative ones begin in its chdir."""
     return os.path.normpath(os.path.join(settings.chdir, path))
 
 
 def between_pools(drafts: list[Draft]) -> Iterator[Problem]:
-    yield from _same_binds([draft for draft in drafts if draft.sound("bind", "chdir")])
+    yield from _same_binds([draft for draft in drafts if draft.sound("bind")])
     yield from _too_many([draft for draft in drafts if draft.sound("workers")])
     for draft in drafts:
         yield from _same_mounts(draft.apps)
@@ -78,7 +78,7 @@ def _same_binds(drafts: list[Draft]) -> Iterator[Problem]:
     for draft in drafts:
         pool = draft.pool
         for text in pool.settings.bind:
-            key = _socket(pool.settings, text)
+            key = _socket(text)
             for other, first, owner in seen:
                 if _share(key, other):
                     where = "twice" if owner == pool.name else f"pool {owner} listens there, too"
@@ -89,14 +89,14 @@ def _same_binds(drafts: list[Draft]) -> Iterator[Problem]:
                 seen.append((key, text, pool.name))
 
 
-def _socket(settings: Settings, text: str) -> str:
+def _socket(text: str) -> str:
     """The socket that a bind means, whatever the protocol. "" for a port of the system's choice."""
     bind = parse_bind(text)
     if bind.family == "tcp":
         host = "127.0.0.1" if bind.host == "localhost" else bind.host
         return f"tcp {host} {bind.port}" if bind.port else ""
     if bind.family == "unix":
-        return f"unix {os.path.abspath(path_of(settings, bind.path))}"
+        return f"unix {os.path.abspath(bind.path)}"
     return f"{bind.family} {bind.path or bind.port}"
 
 

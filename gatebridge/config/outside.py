@@ -62,6 +62,19 @@ def from_habits(environ: Mapping[str, str], problems: list[Problem]) -> Layer:
     return layer
 
 
+def odd_variables(environ: Mapping[str, str]) -> list[str]:
+    """Names that look like a slip. Others begin like ours and mean something else."""
+    import difflib
+
+    known = {CMD_ARGS, *map(variable, OPTIONS)}
+    odd = []
+    for name in environ:
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, 1, cutoff=0.9)
+            odd += [f"{name} is no option's; did you mean {one}?" for one in near]
+    return odd
+
+
 def _say(layer: Layer, name: str, typed: Typed, place: Place, problems: list[Problem]) -> None:
     try:
         layer[name] = Said(from_text(name, typed), place)

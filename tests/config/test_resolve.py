@@ -4,6 +4,7 @@ import dataclasses
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 
 from gatebridge.cli.options import read_asked
@@ -191,6 +192,29 @@ def test_defaults_file_arguments_variables_flags(said, value, origin) -> None:
     )
     assert configuration.pools[0].settings.workers == value
     assert configuration.origins["pool.main.workers"].endswith(origin)
+
+
+def test_the_file_may_be_named_in_the_arguments(monkeypatch) -> None:
+    Path("a.toml").write_text('app = "shop:app"\n[server]\nnice = 1\n')
+    Path("b.toml").write_text('app = "shop:app"\n[server]\nnice = 2\n')
+    monkeypatch.setattr("os.environ", {"GATEBRIDGE_CMD_ARGS": "-c a.toml --threads 2"})
+    assert by_flags("", app="").pools == main(Settings(nice=1, threads=2))
+    assert by_flags("-c b.toml", app="").pools == main(Settings(nice=2, threads=2))
+
+
+WRONG_ARGUMENTS = ["--thread 2", "--threads", "shop:app", "'", "--pm static dynamic", "--help"]
+
+
+@pytest.mark.parametrize("text", WRONG_ARGUMENTS)
+def test_arguments_that_are_none(text: str, monkeypatch) -> None:
+    monkeypatch.setattr("os.environ", {"GATEBRIDGE_CMD_ARGS": text})
+    with pytest.raises(click.UsageError, match="GATEBRIDGE_CMD_ARGS"):
+        by_flags("")
+
+
+def test_an_application_is_needed() -> None:
+    with pytest.raises(click.UsageError, match="-c FILE"):
+        by_flags("", app="")
 
 
 def test_a_list_replaces_a_list() -> None:

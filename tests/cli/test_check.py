@@ -1,0 +1,98 @@
+"""gatebridge check: problems with 6 and a line each; nothing is started, nothing is changed."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.cli.run import APPLICATION, run, said
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "shop.py").write_text(APPLICATION)
+    (tmp_path / "fails.py").write_text("raise ValueError('no database')\n")
+    (tmp_path / "traces.py").write_text("open('imported', 'w')\n" + APPLICATION)
+    return tmp_path
+
+
+def test_config_error_check_exits_non_zero_with_file_and_line(folder: Path) -> None:
+    (folder / "g.toml").write_text("app = 'traces:app'\n[server]\nthreads = 0\n[limit]\n")
+    done = run(folder, "check", "-c", "g.toml")
+    assert done.returncode == 6
+    assert said(done).splitlines() == [
+        f"{folder}/g.toml:3: server.threads: 0 is out of range, 1 to 128",
+        f"{folder}/g.toml:4: limit: is unknown; did you mean 'limits'?",
+        "gatebridge check: 2 problems",
+    ]
+
+
+def test_all_is_well(folder: Path) -> None:
+    before = sorted(os.listdir(folder))
+    done = run(folder, "check", "traces:app", "--bind", "unix:s")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0].startswith("pool main: traces:app; ")
+    assert done.stdout.splitlines()[-1].startswith("ok")
+    assert sorted(os.listdir(folder)) == before
+
+
+def test_imports_are_tried_when_asked_for(folder: Path) -> None:
+    done = run(folder, "check", "traces:app", "--bind", "unix:s", "--imports")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "imported").exists()
+
+
+@pytest.mark.parametrize(("target", "words"), [
+    ("absent:app", "app.not_found"), ("shop:absent", "app.no_attribute"),
+    ("fails:app", "no database"),
+])  # fmt: skip
+def test_an_application_that_cannot_be_imported(folder: Path, target: str, words: str) -> None:
+    done = run(folder, "check", target, "--bind", "unix:s", "--imports")
+    assert done.returncode == 6
+    assert words in done.stderr
+    assert done.stderr.startswith("APP: ")
+    assert run(folder, "check", target, "--bind", "unix:s").returncode == 0
+
+
+def test_imports_of_every_pool_in_its_own_surroundings(folder: Path) -> None:
+    """Modules of one name in two folders do not meet, and every failure is told."""
+    for name, text in (
+        ("a", APPLICATION),
+        ("b", "import os\nassert os.environ['ROLE'] == 'b'\n" + APPLICATION),
+        ("c", "import absent_module"),
+    ):
+        (folder / name).mkdir()
+        (folder / name / "site_of_tests.py").write_text(text)
+    pools = "".join(
+        f"[pool.{name}]\nbind = 'unix:{name}.s'\nchdir = '{name}'\nenv = ['ROLE={name}']\n"
+        for name in "abc"
+    )
+    (folder / "g.toml").write_text(f"app = 'site_of_tests:app'\n{pools}")
+    done = run(folder, "check", "-c", "g.toml", "--imports")
+    assert done.returncode == 6
+    assert done.stderr.startswith(f"{folder}/g.toml:1: app.import: ")
+    assert "absent_module" in done.stderr
+    assert done.stderr.endswith("gatebridge check: 1 problem\n")
+
+
+def test_the_system_is_asked(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        done = run(folder, "check", "shop:app", "--bind", place, "--bind", "unix:absent/s",
+                   "--error-logfile", "absent/log", "--user", "no-such-user")  # fmt: skip
+    assert done.returncode == 6
+    assert [line.partition(": ")[0] for line in said(done).splitlines()] == [
+        "--bind", "--bind", "--user", "--error-logfile", "gatebridge check"
+    ]  # fmt: skip
+
+
+def test_usage(folder: Path) -> None:
+    assert run(folder, "check").returncode == 2
+    assert run(folder, "check", "shop:app", "--thread", "1").returncode == 2
+
+
+def test_a_slip_in_the_environment_is_noted(folder: Path) -> None:
+    done = run(folder, "check", "shop:app", "--bind", "unix:s", GATEBRIDGE_THREAD="2")
+    assert done.returncode == 0
+    assert "note: GATEBRIDGE_THREAD is no option's" in done.stdout
