@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatebridge.config import CMD_ARGS, Asked, flag
+from gatebridge.serve.privileges import start_folder
 from gatebridge.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def read_asked(app: str, config: str, given: Mapping[str, Any]) -> Asked:
     file = config or named
     if not app and not file:
         raise _misused("Missing argument 'APP', or -c FILE that names it.")
+    if file:  # a reload follows a symbolic link of the start folder anew
+        file = os.path.join(start_folder(), file)
     return Asked(
         app=app, file=file, flags=_given(given), cmd_args=arguments, environ=dict(os.environ)
     )

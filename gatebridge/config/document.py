@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gatebridge.config.lines import Path, key_lines
-from gatebridge.config.said import AppSaid, Layer, Place, Problem, Said, did_you_mean
+from gatebridge.config.said import AppSaid, Document, Part, Place, Problem, Said, did_you_mean
 from gatebridge.config.values import NAME, OPTIONS, Wrong, check_mount, from_toml
 from gatebridge.settings import App
 
@@ -20,24 +19,6 @@ for _name, _field in OPTIONS.items():
     TABLES.setdefault(_field.metadata["table"], []).append(_name)
 
 _LINE = re.compile(r"\(at line (\d+), column \d+\)")
-
-
-@dataclass(slots=True)
-class Part:
-    """What [server] and the tables beside it say, or what one pool says.
-
-    apps  None where nothing is said about them
-    """
-
-    place: Place
-    layer: Layer = field(default_factory=dict)
-    apps: list[AppSaid] | None = None
-
-
-@dataclass(slots=True)
-class Document:
-    common: Part
-    pools: dict[str, Part] = field(default_factory=dict)
 
 
 def read_document(path: str, problems: list[Problem]) -> Document:
@@ -154,7 +135,7 @@ class _Reader:
         """One application, or none if something is wrong with it."""
         before = len(self._problems)
         for key, value in table.items():
-            here = (*at, key) if (*at, key) in self._lines else at
+            here = (*at, key)
             if key not in ("mount", "target"):
                 self._unknown(here, ["mount", "target"])
             elif not isinstance(value, str) or not value.isprintable():
@@ -185,7 +166,9 @@ class _Reader:
         self._problems.append(Problem(self._place(at), reason))
 
     def _place(self, at: Path) -> Place:
-        line = self._lines.get(at, 0)
+        line = next(
+            (self._lines[at[:n]] for n in range(len(at), 0, -1) if at[:n] in self._lines), 1
+        )
         return Place(f"{self._path}:{line}", _dotted(at), line)
 
 

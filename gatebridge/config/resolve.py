@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gatebridge.config.clashes import between_options, between_pools
-from gatebridge.config.document import Document, Part, read_document
 from gatebridge.config.outside import CMD_ARGS, from_flags, from_habits, from_variables
-from gatebridge.config.said import DEFAULT, AppSaid, Draft, Layer, Place, Problem
+from gatebridge.config.said import DEFAULT, AppSaid, Document, Draft, Layer, Part, Place, Problem
 from gatebridge.config.values import OPTIONS
 from gatebridge.errors import ConfigError
 from gatebridge.settings import App, Configuration, Pool, Settings
@@ -53,7 +52,7 @@ def examine(asked: Asked) -> tuple[Configuration | None, list[Problem]]:
     """The configuration, or what is wrong with it: first the file's problems, in its order."""
     problems: list[Problem] = []
     file = os.path.abspath(asked.file) if asked.file else ""
-    document = read_document(file, problems) if file else Document(Part(Place("")))
+    document = _read(file, problems)
     broken_file = bool(problems)
     outside = _outside(asked, problems)
     several = len(document.pools) > 1
@@ -72,6 +71,14 @@ def examine(asked: Asked) -> tuple[Configuration | None, list[Problem]]:
     daemon = document.common.layer | outside
     pools = tuple([draft.pool for draft in drafts])
     return Configuration(pools, _settings(daemon), file, _origins(daemon, drafts)), []
+
+
+def _read(file: str, problems: list[Problem]) -> Document:
+    if not file:
+        return Document(Part(Place("")))
+    from gatebridge.config.document import read_document  # tomllib, only for who has a file
+
+    return read_document(file, problems)
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:

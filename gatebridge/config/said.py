@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,6 +47,26 @@ Layer = dict[str, Said]  # by the option's name
 class AppSaid:
     app: App
     place: Place
+
+
+@dataclass(slots=True)
+class Part:
+    """What [server] and the tables beside it say, or what one pool says.
+
+    apps  None where nothing is said about them
+    """
+
+    place: Place
+    layer: Layer = field(default_factory=dict)
+    apps: list[AppSaid] | None = None
+
+
+@dataclass(slots=True)
+class Document:
+    """What a file says."""
+
+    common: Part
+    pools: dict[str, Part] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,15 +79,16 @@ def _alone(name: str, value: object) -> object:
 
 def _tuple(name: str, raw: object) -> tuple[str, ...]:
     """A list of texts; one text is a list of one; env and rlimit may be tables."""
-    below: list[tuple[str | int, object]]
+    below: list[tuple[tuple[str | int, ...], object]]
     if isinstance(raw, dict) and name in ("env", "rlimit"):
         numbers = name == "rlimit"
-        below = [(key, _pair(key, value, numbers)) for key, value in raw.items()]
+        below = [((key,), _pair(key, value, numbers)) for key, value in raw.items()]
+    elif isinstance(raw, list):
+        below = [((number,), value) for number, value in enumerate(raw)]
     else:
-        below = list(enumerate(raw if isinstance(raw, list) else [raw]))
+        below = [((), raw)]
     wrong: list[tuple[tuple[str | int, ...], str]] = []
-    for key, value in below:
-        at = (key,) if isinstance(raw, (list, dict)) else ()
+    for at, value in below:
         if not isinstance(value, str):
             wrong.append((at, _not("a text in quotes", value)))
             continue

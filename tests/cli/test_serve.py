@@ -109,6 +109,29 @@ def test_chdir_and_pythonpath_are_where_the_import_looks(tmp_path: Path) -> None
         assert process.wait(DEADLINE_S) == 0
 
 
+def test_a_file_says_it_all(tmp_path: Path) -> None:
+    (tmp_path / "gated.py").write_text(APPLICATION)
+    (tmp_path / "g.toml").write_text(
+        "app = 'gated:application'\n[server]\nbind = 'unix:s'\nthreads = 1\n"
+        "[log]\nerror_logfile = 'error.log'\n"
+    )
+    root = str(Path(__file__).resolve().parents[2])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gatebridge", "serve", "-c", "g.toml"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": root},
+    )
+    try:
+        assert wait_until((tmp_path / "s").exists)
+        sock = wires.connect(str(tmp_path / "s"))
+        found = wires.fastcgi_exchange(sock, Req(), wires.variables(Req(target="/fast"), ""))
+        assert found.body == b"fast"
+        assert "listening on unix:s" in (tmp_path / "error.log").read_text()
+    finally:
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0
+
+
 def test_T19_access_log_in_both_forms(tmp_path: Path) -> None:
     log = tmp_path / "access"
     with gated(tmp_path, "--access-logfile", str(log)) as live:
