@@ -55,8 +55,8 @@ class Settings:
     bind: tuple[str, ...] = option(
         ("http://127.0.0.1:8000",),
         "Where to listen: unix:/path?mode=0660&owner=U&group=G, unix:@name, fcgi://HOST:PORT, "
-        "scgi://, uwsgi://, http://, scgi+unix:/path, uwsgi+unix:/path, http+unix:/path, fd://0. "
-        "TCP beyond loopback needs ?allow=ADDRESS. May be given several times.",
+        "scgi://, uwsgi://, http://, scgi+unix:/path, uwsgi+unix:/path, http+unix:/path, fd://0, "
+        "systemd:NAME. TCP beyond loopback needs ?allow=ADDRESS. May be given several times.",
         placeholder="BIND",
         short="-b",
     )

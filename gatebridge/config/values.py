@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import Field, fields
-from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from gatebridge.bind import parse_bind
@@ -226,9 +225,7 @@ def _peers(text: str) -> None:
 
 
 def _clients(text: str) -> None:
-    for item in text.split(","):
-        if item not in ("", "*", "unix"):
-            ip_network(item, strict=False)
+    Trust(tuple([item.strip() for item in text.split(",") if item]), ())
 
 
 def _path(text: str) -> None:
