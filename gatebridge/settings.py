@@ -386,8 +386,9 @@ def worker_count(workers: str) -> int:
     """The number that Settings.workers means: auto is one for each processor we may use."""
     if workers != "auto":
         return int(workers)
+    count: int | None = None
     if hasattr(os, "process_cpu_count"):  # Python 3.13
-        return os.process_cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):  # Linux and BSD
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        count = os.process_cpu_count()
+    elif hasattr(os, "sched_getaffinity"):  # Linux and BSD
+        count = len(os.sched_getaffinity(0))
+    return min(count or os.cpu_count() or 1, WORKERS_MOST)

@@ -1,6 +1,7 @@
 """Defaults, file, environment and flags: what counts, and that all of them mean the same."""
 
 import dataclasses
+import os
 import shlex
 from pathlib import Path
 
@@ -12,7 +13,14 @@ from gatebridge.cli.serve import command
 from gatebridge.config import MAIN, Asked, resolve, variable
 from gatebridge.config.values import RLIMITS
 from gatebridge.serve import privileges
-from gatebridge.settings import App, Configuration, Pool, Settings, worker_count
+from gatebridge.settings import (
+    WORKERS_MOST,
+    App,
+    Configuration,
+    Pool,
+    Settings,
+    worker_count,
+)
 
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 
@@ -229,8 +237,20 @@ def test_the_habits_of_platforms() -> None:
     assert pool.settings.bind == ("http://127.0.0.1:5000",)
     assert pool.settings.forwarded_allow_ips == "*"
     assert pool.settings.workers == "auto"
-    assert worker_count("auto") >= 1
+
+
+def test_auto_is_one_worker_for_each_processor_that_we_may_use(monkeypatch) -> None:
     assert worker_count("3") == 3
+    assert worker_count("auto") >= 1
+    if hasattr(os, "process_cpu_count"):
+        monkeypatch.delattr("os.process_cpu_count")
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {1, 5, 7}, raising=False)
+    assert worker_count("auto") == 3
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(500)))
+    assert worker_count("auto") == WORKERS_MOST
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert worker_count("auto") == 1
 
 
 @pytest.mark.parametrize("word", ["on", "true", "YES", "1"])
