@@ -9,12 +9,14 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gatebridge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
+    from typing import IO
 
 _DIED = 1  # exit status of the starter when the daemon ends without a word
 _INTERRUPTED = 130
@@ -63,16 +65,21 @@ def go_background(keep: Collection[int] = ()) -> Report:
             stream.flush()  # else both processes write it
     _fill()
     read, write = os.pipe()
+    # Ctrl-C is for the daemon as well; it waits until the starter listens.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         first = os.fork()
     except OSError as error:
         os.close(read)
         os.close(write)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         raise ConfigError("daemon.failed", f"--daemon: fork: {error.strerror}") from error
     if first:
         os.close(write)
-        raise SystemExit(_wait(read, first))
+        with open(read, "rb") as pipe:
+            raise SystemExit(_wait(pipe, first, mask))
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(read)
         _leave_session()
         _detach(keep)
@@ -124,23 +131,25 @@ def _is_inheritable(fd: int) -> bool:
         return False
 
 
-def _wait(read: int, first: int) -> int:
+def _wait(pipe: IO[bytes], first: int, mask: Iterable[int]) -> int:
     """The starter's exit status: what the daemon says, or the lack of it."""
     daemon = 0
     status, text = _DIED, "gatebridge: daemon.died: it ended before it was ready; see its log"
     try:
-        with open(read, "rb") as pipe:
-            for line in pipe:
-                if not line.endswith(b"\n"):  # killed in the middle of it
-                    break
-                said = json.loads(line)
-                if isinstance(said, list):
-                    status, text = said
-                    break
-                daemon = said
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for line in pipe:
+            if not line.endswith(b"\n"):  # killed in the middle of it
+                break
+            said = json.loads(line)
+            if isinstance(said, list):
+                status, text = said
+                break
+            daemon = said
     except KeyboardInterrupt:
-        if daemon:
-            os.kill(daemon, signal.SIGTERM)
+        daemon = daemon or json.loads(pipe.readline() or b"0")
+        if isinstance(daemon, int) and daemon:
+            with suppress(ProcessLookupError):
+                os.kill(daemon, signal.SIGTERM)
         return _INTERRUPTED
     os.waitpid(first, 0)
     if text:
