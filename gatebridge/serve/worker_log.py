@@ -8,6 +8,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING
 
+from gatebridge.errors import ConfigError
 from gatebridge.serve.escape import escape
 
 if TYPE_CHECKING:
@@ -27,10 +28,23 @@ class WorkerLog:
     def __init__(self, file: LogFile, level: int) -> None:
         self._file = file
         self.level = level
+        if file.told is None:
+            file.told = self.lost_lines
 
     def line(self, level: int, text: str) -> None:
         if level >= self.level:
             self._file.write(f"{_stamp()} [{os.getpid()}] {_NAMES[level]} {escape(text)}")
+
+    def set_level(self, name: str) -> None:
+        """From now on. raises ConfigError("log.level")"""
+        if name not in LEVELS:
+            raise ConfigError("log.level", f"{name!r} is none of {', '.join(LEVELS)}")
+        self.level = LEVELS[name]
+        self.line(INFO, f"log.level is {name} now")
+
+    def lost_lines(self, path: str, count: int) -> None:
+        """A log, this one perhaps, can be written again; what it could not take is gone."""
+        self.line(ERROR, f"log.lost {count} lines of {'standard error' if path == '-' else path}")
 
     def listening(self, text: str, protocol: str) -> None:
         self.line(INFO, f"listening on {text} ({protocol})")

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,142 @@ def test_a_dead_pipe_costs_lines_and_nothing_else(tmp_path: Path) -> None:
     os.close(reader)
     log.write("lost")
     assert log.lost == 1
+
+
+# -- what was lost is told once writing works again
+
+
+class Told:
+    """A log on a pipe, and what it reports. stuck(): nobody reads; read(): somebody does."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "fifo"
+        os.mkfifo(path)
+        self.reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self.calls: list[tuple[str, int]] = []
+        self.path = str(path)
+        self.log = LogFile(self.path, self.told)
+
+    def told(self, path: str, count: int) -> None:
+        self.calls.append((path, count))
+
+    def stick(self) -> int:
+        """Fill the pipe; how many lines were lost by it."""
+        while not self.log.lost:
+            self.log.write("x" * 4000)
+        return self.log.lost
+
+    def read(self) -> bytes:
+        got = b""
+        while True:
+            try:
+                got += os.read(self.reader, 65_536)
+            except BlockingIOError:
+                return got
+
+
+def test_lost_lines_are_told_once(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    lost = told.stick()
+    for _ in range(16):
+        told.log.write("lost")
+    assert told.calls == []
+    told.read()
+    told.log.write("heard")
+    told.log.write("heard too")
+    assert told.calls == [(told.path, lost + 16)]
+    assert told.log.lost == lost + 16
+    told.read()
+    first = told.log.lost
+    while told.log.lost == first:
+        told.log.write("x" * 4000)
+    told.read()
+    told.log.write("heard")
+    assert told.calls[1:] == [(told.path, 1)]
+
+
+def test_a_report_that_is_lost_is_told_later(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    lost = told.stick()
+    told.read()
+
+    def full(path: str, count: int) -> None:
+        told.calls.append((path, count))
+        told.log.lost += 1  # as its own write does, where there is no room again
+        told.log._untold += 1
+
+    told.log.told = full
+    told.log.write("heard")
+    told.log.told = told.told
+    told.log.write("heard")
+    assert [count for _, count in told.calls] == [lost, lost + 1]
+
+
+def test_the_error_log_tells_its_own_losses(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    file = LogFile(str(path))
+    log = WorkerLog(file, INFO)
+    full = os.open("/dev/full", os.O_WRONLY)
+    kept = os.dup(file.fd)
+    file.adopt(full)
+    for _ in range(17):
+        log.line(INFO, "lost")
+    assert file.lost == 17
+    file.adopt(kept)
+    log.line(INFO, "heard")
+    found = [line.split(" ", 3)[3] for line in path.read_text().splitlines()]
+    assert found == ["info heard", f"error log.lost 17 lines of {path}"]
+
+
+def test_the_error_log_tells_those_of_others(tmp_path: Path, capfd) -> None:
+    """An access log is read by programs: it holds its lines and nothing else."""
+    log = WorkerLog(LogFile("-"), ERROR)
+    file = LogFile(str(tmp_path / "access"), log.lost_lines)
+    kept = os.dup(file.fd)
+    file.adopt(os.open("/dev/full", os.O_WRONLY))
+    file.write("lost")
+    file.adopt(kept)
+    file.write("heard")
+    assert (tmp_path / "access").read_text() == "heard\n"
+    assert f"error log.lost 1 lines of {tmp_path}/access\n" in capfd.readouterr().err
+    log.lost_lines("-", 2)
+    assert "log.lost 2 lines of standard error" in capfd.readouterr().err
+
+
+def test_a_line_that_a_full_disk_has_cut_does_not_spoil_the_next(tmp_path: Path) -> None:
+    """write() puts out what there is room for: here a file may have 20 bytes."""
+    path = tmp_path / "log"
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            log = LogFile(str(path))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+            log.write("0123456789")
+            log.write("cut in the middle")
+            log.write("lost")
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            log.write("whole")
+            os._exit(0 if log.lost == 2 else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert path.read_text() == "0123456789\ncut in th\nwhole\n"
+
+
+def test_a_file_can_be_opened_by_another_who_may(tmp_path: Path) -> None:
+    """A worker that has become another user gets the new file from the supervisor."""
+    log = LogFile(str(tmp_path / "log"))
+    number = log.fd
+    (tmp_path / "log").rename(tmp_path / "log.1")
+    log.adopt(os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+    log.write("here")
+    assert (tmp_path / "log").read_text() == "here\n"
+    assert log.fd == number
+    assert not os.get_inheritable(number)
+    fds = [fd for fd in os.listdir("/proc/self/fd") if _target(fd).startswith(str(tmp_path))]
+    assert fds == [str(number)]
 
 
 def test_USR1_follows_a_rotation(tmp_path: Path) -> None:
@@ -190,6 +328,22 @@ def test_the_level_is_the_least_severe(tmp_path: Path, level: str) -> None:
         log.line(number, "x")
     written = [line.split()[3] for line in lines(tmp_path)]
     assert written == list(LEVELS)[list(LEVELS).index(level) :]
+
+
+def test_the_level_can_change_while_it_runs(tmp_path: Path) -> None:
+    log = WorkerLog(LogFile(str(tmp_path / "log")), LEVELS["error"])
+    log.line(INFO, "unheard")
+    log.set_level("debug")
+    log.line(DEBUG, "heard")
+    log.set_level("error")
+    log.line(INFO, "unheard")
+    found = [line.split(" ", 3)[3] for line in lines(tmp_path)]
+    assert found == ["info log.level is debug now", "debug heard"]
+    with pytest.raises(ConfigError) as raised:
+        log.set_level("loud")
+    assert raised.value.code == "log.level"
+    assert "debug, info" in raised.value.detail
+    assert log.level == ERROR
 
 
 def test_an_accept_that_fails_names_the_limit_to_raise(
