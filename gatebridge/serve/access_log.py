@@ -3,6 +3,8 @@
 %h peer  %l -  %u user  %t time  %r request line  %m method  %U path  %q ?query  %H protocol
 %s %>s status  %b bytes or -  %B bytes  %D microseconds  %T seconds  %v server  %p port  %P pid
 %f referring page without query  %{Name}i request header  %{NAME}e any variable  %%
+%{request_id}x the request's id  %{queue_us}x microseconds it waited for a thread
+%{worker_us}x those in the thread; %D and %T are both together
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from gatebridge.errors import ConfigError
 from gatebridge.serve.escape import quote
+from gatebridge.serve.request_id import request_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +62,15 @@ def _status(environ: dict[str, object], exchange: Exchange, seconds: float) -> s
     return exchange.status[:3] or ("499" if exchange.gone else "-")
 
 
+def _queued(exchange: Exchange) -> float:
+    """Seconds."""
+    return float(getattr(exchange, "queued_s", 0.0))
+
+
+def _microseconds(seconds: float) -> str:
+    return str(int(seconds * 1e6))
+
+
 def _time(environ: dict[str, object], exchange: Exchange, seconds: float) -> str:
     return time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(exchange.started))
 
@@ -78,12 +90,18 @@ _FIELDS: dict[str, Field] = {
     ">s": _status,
     "b": lambda environ, exchange, seconds: str(exchange.sent or "-"),
     "B": lambda environ, exchange, seconds: str(exchange.sent),
-    "D": lambda environ, exchange, seconds: str(int(seconds * 1e6)),
-    "T": lambda environ, exchange, seconds: str(int(seconds)),
+    "D": lambda environ, exchange, seconds: _microseconds(_queued(exchange) + seconds),
+    "T": lambda environ, exchange, seconds: str(int(_queued(exchange) + seconds)),
     "v": _var("SERVER_NAME"),
     "p": _var("SERVER_PORT"),
     "P": lambda environ, exchange, seconds: str(os.getpid()),
     "%": lambda environ, exchange, seconds: "%",
+}
+
+_OURS: dict[str, Field] = {  # %{...}x
+    "request_id": lambda environ, exchange, seconds: quote(request_id(environ)),
+    "queue_us": lambda environ, exchange, seconds: _microseconds(_queued(exchange)),
+    "worker_us": lambda environ, exchange, seconds: _microseconds(seconds),
 }
 
 
@@ -103,24 +121,32 @@ def compile_format(text: str) -> tuple[str, list[Field]]:
             fields.append(_var("HTTP_" + name.upper().replace("-", "_")))
         elif name and letter == "e":
             fields.append(_var(name))
+        elif name in _OURS and letter == "x":
+            fields.append(_OURS[name])
         elif not name and letter in _FIELDS:
             fields.append(_FIELDS[letter])
         else:
-            known = " ".join(f"%{key}" for key in _FIELDS)
-            raise ConfigError("log.format", f"unknown {match.group()!r}; there are {known}")
+            known = [f"%{key}" for key in _FIELDS] + [f"%{{{key}}}x" for key in _OURS]
+            why = f"unknown {match.group()!r}; there are {' '.join(known)}"
+            raise ConfigError("log.format", why)
     template.append(text[at:].replace("%", "%%"))
     return "".join(template), fields
 
 
 class AccessLog:
-    """format: of Apache's letters; with_json writes an object a line instead."""
+    """format: of Apache's letters; with_json writes an object a line instead.
 
-    __slots__ = ("_fields", "_file", "_json", "_template")
+    wants_id  a line has the request's id
+    seconds   of write(): in the worker's thread
+    """
+
+    __slots__ = ("_fields", "_file", "_json", "_template", "wants_id")
 
     def __init__(self, file: LogFile, format: str, with_json: bool) -> None:
         self._file = file
         self._json = with_json
         self._template, self._fields = compile_format(format)
+        self.wants_id = with_json or _OURS["request_id"] in self._fields
 
     def write(self, environ: dict[str, object], exchange: Exchange, seconds: float) -> None:
         if self._json:
@@ -144,11 +170,14 @@ def _as_json(environ: dict[str, object], exchange: Exchange, seconds: float) -> 
         "protocol": environ.get("SERVER_PROTOCOL") or "",
         "status": int(status) if status != "-" else None,
         "bytes": exchange.sent,
-        "seconds": round(seconds, 6),
+        "seconds": round(_queued(exchange) + seconds, 6),
+        "queue_s": round(_queued(exchange), 6),
+        "worker_s": round(seconds, 6),
         "server": environ.get("SERVER_NAME") or "",
         "referer": _referer(environ, exchange, seconds).removeprefix("-"),
         "agent": environ.get("HTTP_USER_AGENT") or "",
         "over": exchange.connection.site.name,
         "pid": os.getpid(),
+        "request_id": request_id(environ),
     }
     return json.dumps(record)

@@ -35,8 +35,15 @@ ENVIRON = {
 class Answered:
     """As much of an exchange as the log asks for."""
 
-    def __init__(self, status: str = "404 Not Found", sent: int = 12, gone: bool = False) -> None:
+    def __init__(
+        self,
+        status: str = "404 Not Found",
+        sent: int = 12,
+        gone: bool = False,
+        queued_s: float = 0.0,
+    ) -> None:
         self.status = status
+        self.queued_s = queued_s
         self.sent = sent
         self.gone = gone
         self.started = 1_000_000_000.25
@@ -48,7 +55,7 @@ class Answered:
 def lines(folder: Path, format: str, with_json: bool, *calls) -> list[str]:
     log = AccessLog(LogFile(str(folder / "log")), format, with_json)
     for environ, answered in calls:
-        log.write(environ, answered, 1.5)
+        log.write({**environ}, answered, 1.5)
     return (folder / "log").read_text().splitlines()
 
 
@@ -83,6 +90,9 @@ LETTERS = [
     ("%{Referer}i", "https://h.example/"),
     ("%{X-Request-Id}i", "r1"),
     ("%{x-absent}i", "-"),
+    ("%{request_id}x", "r1"),
+    ("%{queue_us}x", "0"),
+    ("%{worker_us}x", "1500000"),
     ("%{SCRIPT_NAME}e", "/app"),
     ("%%", "%"),
     ("100%% %m%m", "100% POSTPOST"),
@@ -122,11 +132,12 @@ def test_status_and_bytes(line, name: str, answered: Answered, text: str) -> Non
     assert line("%s %b %B", answered=answered) == text
 
 
-@pytest.mark.parametrize("format", ["%x", "%{A}s", "%Q", "%{A}q"])
+@pytest.mark.parametrize("format", ["%x", "%{A}s", "%Q", "%{A}q", "%{A}x", "%{request_id}i%x"])
 def test_an_unknown_letter_is_refused(format: str) -> None:
     with pytest.raises(ConfigError) as raised:
         compile_format(format)
     assert raised.value.code == "log.format"
+    assert "%{request_id}x" in raised.value.detail
 
 
 @pytest.mark.parametrize("format", ["%", "a % b", "%5", "%{open", "%{Referer}"])
@@ -136,6 +147,33 @@ def test_a_percent_sign_alone_is_refused_or_kept(line, format: str) -> None:
     except ConfigError:
         return
     assert said == format
+
+
+def test_the_time_in_the_queue_and_in_the_worker_are_told_apart(line) -> None:
+    """Together they are Apache's %D: what the client waited for."""
+    waited = Answered(queued_s=0.25)
+    assert line("%D %T %{queue_us}x %{worker_us}x", {}, waited) == "1750000 1 250000 1500000"
+
+
+def test_the_id_is_made_only_where_the_format_has_it(tmp_path: Path) -> None:
+    environ = {**ENVIRON}
+    for name, format, with_json, wanted in (
+        ("plain", COMBINED, False, False),
+        ("header", "%{X-Request-Id}i", False, False),
+        ("field", COMBINED + " %{request_id}x", False, True),
+        ("json", COMBINED, True, True),
+    ):
+        log = AccessLog(LogFile(str(tmp_path / name)), format, with_json)
+        environ.pop("gatebridge.request_id", None)
+        log.write(environ, Answered(), 0.0)
+        assert log.wants_id == wanted
+        assert ("gatebridge.request_id" in environ) == wanted
+
+
+def test_the_log_has_the_id_that_the_application_saw(line) -> None:
+    assert line("%{request_id}x", {"gatebridge.request_id": "seen", "HTTP_X_REQUEST_ID": "b"}) == (
+        "seen"
+    )
 
 
 # -- T19
@@ -166,8 +204,11 @@ def test_T19_neither_does_the_query_of_the_page_before(tmp_path: Path, with_json
 
 FIELDS = ["REMOTE_ADDR", "REMOTE_USER", "REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO",
           "QUERY_STRING", "SERVER_PROTOCOL", "SERVER_NAME", "SERVER_PORT", "HTTP_REFERER",
-          "HTTP_USER_AGENT", "HTTP_COOKIE", "HTTP_X_REQUEST_ID"]  # fmt: skip
-EVERYTHING = COMBINED + ' %r %q %v %p %{Cookie}i %{X-Request-Id}i %{PATH_INFO}e "%s"'
+          "HTTP_USER_AGENT", "HTTP_COOKIE", "HTTP_X_REQUEST_ID", "UNIQUE_ID",
+          "gatebridge.request_id"]  # fmt: skip
+EVERYTHING = COMBINED + (
+    ' %r %q %v %p %{Cookie}i %{X-Request-Id}i %{PATH_INFO}e "%s" %{request_id}x'
+)
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -195,7 +236,7 @@ def test_T19_nor_in_json(tmp_path: Path, name: str) -> None:
 
 
 def test_json_has_the_request_and_the_answer(tmp_path: Path) -> None:
-    (text,) = lines(tmp_path, COMBINED, True, (ENVIRON, Answered()))
+    (text,) = lines(tmp_path, COMBINED, True, ({**ENVIRON}, Answered(queued_s=0.25)))
     assert json.loads(text) == {
         "time": 1_000_000_000.25,
         "peer": "192.0.2.7",
@@ -205,12 +246,15 @@ def test_json_has_the_request_and_the_answer(tmp_path: Path) -> None:
         "protocol": "HTTP/1.1",
         "status": 404,
         "bytes": 12,
-        "seconds": 1.5,
+        "seconds": 1.75,
+        "queue_s": 0.25,
+        "worker_s": 1.5,
         "server": "h.example",
         "referer": "https://h.example/",
         "agent": 'Agent "7"',
         "over": "fastcgi",
         "pid": os.getpid(),
+        "request_id": "r1",
     }
 
 
