@@ -1,6 +1,7 @@
 # make demo    the demo application behind nginx (or alone, where there is no nginx)
 # make test    the test suite
 # make lint    ruff and mypy
+# make test-native  the suite on the compiled modules, in build/native
 # make native  a wheel of the same files compiled by mypyc, in dist/ (needs a C compiler)
 # make clean   remove what the others made
 #
@@ -14,7 +15,7 @@ ARGS ?=
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --retries 10 install --quiet
 
-.PHONY: demo test lint native clean
+.PHONY: demo test test-native lint native clean
 
 demo: $(VENV)/.installed
 	@$(bin)/gatebridge demo $(ARGS)
@@ -31,6 +32,17 @@ native: $(VENV)/.installed
 	rm -rf build/native && mkdir -p build/native dist
 	git archive HEAD | tar -x -C build/native  # mypyc leaves its output beside the sources
 	HATCH_BUILD_HOOKS_ENABLE=1 $(bin)/python -m pip wheel --quiet --no-deps -w dist build/native
+
+# The cold set is about the sources: loading any compiled module needs more.
+test-native:
+	rm -rf build/native && mkdir -p build/native
+	git archive HEAD | tar -x -C build/native
+	$(MAKE) -C build/native PYTHON=$(PYTHON) VENV=.venv .venv/.installed-test
+	cd build/native && HATCH_BUILD_HOOKS_ENABLE=1 \
+	    .venv/bin/python -m pip wheel --quiet --no-deps -w dist .
+	cd build/native && .venv/bin/gatebridge --version | grep 'compiled by mypyc'
+	cd build/native && .venv/bin/python -m pytest $(ARGS) --deselect \
+	    tests/test_imports.py::test_one_cgi_request_imports_the_cold_set_and_nothing_else
 
 clean:
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

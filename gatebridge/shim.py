@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gatebridge.errors import ConfigError
+from gatebridge.wire import scan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,11 +30,25 @@ import sys
 
 gc.disable()  # nothing is garbage while modules are imported
 sys.path[:0] = {path!r}
-from gatebridge.oneshot import main
+{sources}from gatebridge.oneshot import main
 from {module} import {root}
 
 gc.enable()
 main({expression}{mount})
+"""
+
+# Loading compiled modules costs more than they save in one request.
+_SOURCES = """\
+import _frozen_importlib_external as loading
+
+
+def sources(folder, hook=loading.FileFinder.path_hook((loading.SourceFileLoader, [".py"]))):
+    if not folder.startswith({package!r}):
+        raise ImportError
+    return hook(folder)
+
+
+sys.path_hooks.insert(0, sources)  # gatebridge's own modules without their compiled form
 """
 
 
@@ -94,11 +109,18 @@ def one_shot(target: str, folder: str, mount: str | None) -> str:
         shebang=shebang(flags),
         target=target,
         path=path,
+        sources=_sources(),
         module=module,
         root=root,
         expression=expression,
         mount=f", mount={mount!r}" if mount is not None else "",
     )
+
+
+def _sources() -> str:
+    if str(scan.__file__).endswith(".py"):
+        return ""
+    return _SOURCES.format(package=os.path.dirname(os.path.abspath(__file__)))
 
 
 def write(path: str, text: str, overwrite: bool) -> None:

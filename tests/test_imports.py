@@ -83,8 +83,6 @@ FORK = ("gatebridge.apps", "gatebridge.serve")
 MAX_FUNCTION = 40  # lines
 MAX_FILE = 400
 LONGER = {  # "path" or "path:function" -> why it may be
-    "gatebridge/serve/connection.py": "Both directions share one lock and one socket, and whoever "
-    "changes one half must see the other.",
     "gatebridge/serve/loop.py": "Turns, queues and deferred requests hang together: a step that "
     "is wrong in one shows in another.",
     "gatebridge/wire/fastcgi.py": "The fast path repeats the rules of the slow one, so they stay "

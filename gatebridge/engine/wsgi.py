@@ -66,10 +66,11 @@ class Call:
 
     def start_response(
         self,
-        status: str,
-        headers: "list[tuple[str, str]]",
+        status: "Any",
+        headers: "Any",
         exc_info: "ExcInfo | None" = None,
     ) -> "Callable[[bytes], None]":
+        # Any: the compiled build would refuse what has another type, without our words
         if exc_info is not None:
             try:
                 if self._sent:
@@ -86,7 +87,7 @@ class Call:
         self._left = head.length
         return self.write
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: "Any") -> None:
         """PEP 3333's write(): sent before it returns."""
         head = self._head
         if head is None:
@@ -135,7 +136,7 @@ class Call:
                 break
         self._finish()
 
-    def _deliver_list(self, head: Head, blocks: "list[bytes] | tuple[bytes, ...]") -> None:
+    def _deliver_list(self, head: Head, blocks: "list[Any] | tuple[Any, ...]") -> None:
         for block in blocks:
             if type(block) is not bytes and not isinstance(block, bytes):
                 raise AppError("body.type", f"a block must be bytes, not {type(block).__name__}")

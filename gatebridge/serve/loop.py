@@ -151,13 +151,16 @@ class Loop:
         while not self.stopping:
             if self.pending:
                 self._run_pending(slot)
+                if self.crowded:
+                    continue
             if self.deferred and not self.gate.full:
                 self._undefer()
                 continue
             if self.surplus > 0:
                 self._park(slot)
                 continue
-            for fd, _ in poll(-1.0, _BATCH if self.pollers == 1 else 1):
+            wait = 0.0 if self.pending else -1.0
+            for fd, _ in poll(wait, _BATCH if self.pollers == 1 else 1):
                 connection = connections.get(fd)
                 if connection is not None:
                     self.handle(connection, slot)
@@ -177,10 +180,20 @@ class Loop:
             pass
         return True
 
-    def _accept(self, listener: Listener, slot: Slot | None) -> None:
-        connection = self.accept(listener)
-        if connection is not None:
-            self.handle(connection, slot)
+    def _accept(self, listener: Listener, slot: Slot) -> None:
+        """Serve a new connection; where others wait their turn already, all new ones join them."""
+        for _ in range(_BATCH if self.pending else 1):
+            connection = self.accept(listener)
+            if connection is None:
+                return
+            self.handle(connection, None if self.pending else slot)
+            if self.crowded:
+                return
+
+    @property
+    def crowded(self) -> bool:
+        """So much is queued that no more should be taken in before some of it is done."""
+        return len(self.pending) > self.max_queue // 4
 
     def accept(self, listener: Listener) -> Connection | None:
         """Take one connection off a listener's queue."""
@@ -352,7 +365,10 @@ class Loop:
             self.wake()
 
     def _run_pending(self, slot: Slot) -> None:
-        while self.pending and not self.stopping:
+        """Run what is queued now; the watch may queue more all the time, and sockets wait too."""
+        for _ in range(len(self.pending)):
+            if self.stopping:
+                return
             try:
                 exchange, request = self.pending.popleft()
             except IndexError:  # another thread was quicker

@@ -124,11 +124,7 @@ class Watch:
         if not self._all_stuck_since:
             self._all_stuck_since = now
         may_accept = now - self._all_stuck_since > ACCEPT_STUCK_S
-        for _ in range(_LAST_RESORT):
-            ready = loop.poller.poll(0.0, 1)
-            if not ready:
-                return
-            fd = ready[0][0]
+        for fd, _ in loop.poller.poll(0.0, _LAST_RESORT):
             connection = loop.connections.get(fd)
             if connection is not None:
                 loop.handle(connection, None)
@@ -137,7 +133,7 @@ class Watch:
                 continue
             listener = loop.listeners.get(fd)
             if listener is None or not may_accept:
-                return
+                continue
             fresh = loop.accept(listener)
             if fresh is not None:
                 loop.handle(fresh, None)

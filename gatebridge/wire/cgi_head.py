@@ -7,6 +7,10 @@ checked and encoded once, in make_head(), whatever carries it.
 from gatebridge.errors import AppError, PeerError
 from gatebridge.wire.scan import decimal, has_controls, is_token
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 MAX_LENGTH = (1 << 63) - 1
 MAX_FIELDS = 100  # of a script or back end; an application of ours may send more
 
@@ -83,8 +87,8 @@ _lines: dict[tuple[str, str], Line] = {}
 _statuses: dict[str, bytes] = {}
 
 
-def make_head(status: str, headers: list[tuple[str, str]]) -> Head:
-    """Check and encode what an application gave to start_response().
+def make_head(status: "Any", headers: "Any") -> Head:
+    """Check and encode what an application gave to start_response(); it may be anything.
 
     raises  AppError("status.…"), AppError("header.…"): PEP 3333, RFC 9110 section 5
     """
@@ -146,7 +150,7 @@ def is_status(status: str) -> bool:
     return (len(status) == 3 or status[3] == " ") and not has_controls(status)
 
 
-def _encode(header: tuple[str, str]) -> Line:
+def _encode(header: "Any") -> Line:
     if type(header) is not tuple or len(header) != 2:
         raise AppError("header.pair", f"{header!r:.80} is not a (name, value) tuple")
     name, value = header
@@ -167,8 +171,8 @@ def _encode(header: tuple[str, str]) -> Line:
             raise AppError("header.length", f"Content-Length: {value[:32]!r}") from error
     try:
         line = Line(f"{name}: {value}\r\n".encode("latin-1"), length)
-    except UnicodeEncodeError as error:
-        raise AppError("header.latin1", f"{name}: {value[:64]!r}") from error
+    except UnicodeEncodeError as fault:
+        raise AppError("header.latin1", f"{name}: {value[:64]!r}") from fault
     if (
         len(_lines) < _CACHE_ENTRIES
         and len(name) + len(value) < _CACHE_CHARACTERS

@@ -13,8 +13,11 @@ One connection loop serves every protocol, because each class of this package ha
     direct(id) -> int                       n > 0: the next n bytes on the wire are pure STDIN;
                                             n < 0: the next -n are framing; 0: cannot tell
     skip(id, count)                         the caller took that many of them off the wire itself
-    framing() -> int                        bytes of framing behind the current direct() bytes
-    advance(id, data, at) -> int            take these, if they start more of the same STDIN
+    due(id, want) -> int                    bytes to receive for want bytes of STDIN, with the
+                                            framing as foreseen; 0: use receive()
+    sure(id, want) -> int                   as many of these as will come, whatever comes next
+    take(id, data, at, parts) -> (at, n)    n bytes of STDIN at data[at:] become parts, up to the
+                                            first byte that receive() must see
     counted: bool                           a body ends when direct() bytes of it were skipped
     raw_body: bool                          a body goes out as it is, up to the close
     busy: bool                              a request is not answered, or something is half read

@@ -57,7 +57,7 @@ _FRAME = 8 + 8 + 8 + 16  # bytes around the content of such a request
 _END_1 = header(STDOUT, 1, 0) + end_request(1, 0, REQUEST_COMPLETE)
 _COPIED = 16_384  # bytes; a copy of a longer body costs more than a gathered send
 
-_Pieces = list[bytes | memoryview]
+Pieces = list[bytes | memoryview]
 
 
 class Stream:
@@ -82,8 +82,8 @@ class Stream:
 class FastCGI:
     """One connection from a web server. Members: see wire.events."""
 
-    __slots__ = ("_broken", "_buffer", "_close", "_id", "_kind", "_left", "_limits", "_pad",
-                 "_quick", "_streams")  # fmt: skip
+    __slots__ = ("_broken", "_buffer", "_close", "_id", "_kind", "_left", "_limits", "_owner",
+                 "_pad", "_parts", "_quick", "_size", "_streams")  # fmt: skip
 
     counted = False  # a body ends with a record of its own
     raw_body = False  # a body goes out in records
@@ -96,6 +96,9 @@ class FastCGI:
         self._id = 0
         self._left = 0  # bytes of its content still to come
         self._pad = 0
+        self._size = 1  # of the last record that had content
+        self._owner: Request | None = None  # whose body the parts are, while receive() runs
+        self._parts: Pieces = []
         self._quick = 0  # id 1 is active without a Stream: it came whole; 2: and keeps
         self._close = False
         self._broken = False
@@ -148,6 +151,8 @@ class FastCGI:
                 self._pad -= step
                 if not self._pad:
                     self._kind = 0
+        if self._owner is not None:
+            self._join(None)
         return events
 
     def _whole_get(self, data: bytes) -> list[Event]:
@@ -194,7 +199,9 @@ class FastCGI:
         self._id = (head[2] << 8) | head[3]
         self._left = (head[4] << 8) | head[5]
         self._pad = head[6]
-        if not self._left:
+        if self._left:
+            self._size = self._left
+        else:
             self._empty(events)
             if not self._pad:
                 self._kind = 0
@@ -202,11 +209,17 @@ class FastCGI:
 
     def _content(self, data: bytes, at: int, events: list[Event]) -> int:
         """Take what has arrived of the current record's content."""
+        kind = self._kind
+        active = self._streams.get(self._id)
+        if kind == STDIN and events and active is not None and active.stdin_open:
+            last = events[-1]
+            if isinstance(last, Request) and last.id == active.id:
+                if self._owner is not last:
+                    self._join(last)
+                return self.take(active.id, data, at, self._parts)[0]
         end = min(at + self._left, len(data))
         piece = data[at:end]
         self._left -= end - at
-        kind = self._kind
-        active = self._streams.get(self._id)
         if kind == STDIN or kind == DATA:
             if active is not None:
                 self._body(active, kind, piece, events)
@@ -325,11 +338,14 @@ class FastCGI:
         if not active.ready:
             self._early(active, kind, piece, events)
             return
-        last = events[-1] if events else None
-        if kind == STDIN and isinstance(last, Request) and last.id == active.id:
-            last.body = last.body + piece if last.body else piece
-        else:
-            events.append(Body(active.id, piece, kind))
+        events.append(Body(active.id, piece, kind))
+
+    def _join(self, owner: Request | None) -> None:
+        """Give a request the body that came with its variables, copied once; go on with another."""
+        if self._owner is not None:
+            self._owner.body = b"".join(self._parts)
+        self._owner = owner
+        self._parts = [] if owner is None or not owner.body else [owner.body]
 
     def _early(self, active: Stream, kind: int, piece: bytes, events: list[Event]) -> None:
         """STDIN before the end of PARAMS: unusual, allowed, and bounded like PARAMS."""
@@ -406,29 +422,61 @@ class FastCGI:
         if not self._left and not self._pad:
             self._kind = 0
 
-    def framing(self) -> int:
-        return self._pad + HEADER
-
-    def advance(self, id: int, data: bytes, at: int) -> int:
-        """Take framing() bytes at data[at:], if they are whole and start more of the same STDIN.
-
-        Returns the bytes of body that come next; 0 if receive() must look at them instead.
-        """
-        at += self._pad
-        if (
-            len(data) != at + HEADER
-            or data[at] != VERSION
-            or data[at + 1] != STDIN
-            or (data[at + 2] << 8) | data[at + 3] != id
-        ):
+    def due(self, id: int, want: int) -> int:
+        if self._kind == STDIN and self._left:
+            left = self._left
+            if want < left or self._id != id:
+                return want if self._id == id else 0
+            return want + ((want - left) // self._size + 1) * (self._pad + HEADER)
+        if self._kind or self._buffer:
             return 0
-        length = (data[at + 4] << 8) | data[at + 5]
-        if length:
+        active = self._streams.get(id)
+        if active is None or not active.stdin_open:
+            return 0
+        return want + (want // self._size + 2) * HEADER
+
+    def sure(self, id: int, want: int) -> int:
+        if not self._kind:
+            return HEADER
+        left = self._left
+        return want if want <= left else left + self._pad + HEADER
+
+    def take(self, id: int, data: bytes, at: int, parts: Pieces) -> tuple[int, int]:
+        view = memoryview(data)
+        size = len(data)
+        body = 0
+        end = at  # of what receive() need not see
+        while self._left or self._kind == 0:
+            if self._left:
+                end = at + self._left
+                if end >= size:
+                    parts.append(view[at:])
+                    self._left = end - size
+                    if not self._left and not self._pad:
+                        self._kind = 0
+                    return size, body + size - at
+                parts.append(view[at:end])
+                body += self._left
+                self._left = 0
+                at = end + self._pad
+            if (
+                at + HEADER > size
+                or data[at] != VERSION
+                or data[at + 1] != STDIN
+                or (data[at + 2] << 8) | data[at + 3] != id
+            ):
+                break
+            length = (data[at + 4] << 8) | data[at + 5]
+            if not length:
+                break
             self._kind = STDIN
             self._id = id
-            self._left = length
+            self._left = self._size = length
             self._pad = data[at + 6]
-        return length
+            at += HEADER
+        if not self._pad:
+            self._kind = 0
+        return end, body
 
     # -- sending
 
@@ -442,16 +490,16 @@ class FastCGI:
         """How many requests are unanswered."""
         return len(self._streams) + (self._quick > 0)
 
-    def send_head(self, id: int, head: Head) -> _Pieces:
+    def send_head(self, id: int, head: Head) -> Pieces:
         return stream(STDOUT, id, cgi_block(head))
 
-    def send_body(self, id: int, data: bytes) -> _Pieces:
+    def send_body(self, id: int, data: bytes) -> Pieces:
         return stream(STDOUT, id, data)
 
-    def send_error(self, id: int, data: bytes) -> _Pieces:
+    def send_error(self, id: int, data: bytes) -> Pieces:
         return stream(STDERR, id, data)
 
-    def send_end(self, id: int, app_status: int, errors: bytes = b"") -> _Pieces:
+    def send_end(self, id: int, app_status: int, errors: bytes = b"") -> Pieces:
         active = self._active(id)
         if active is None:
             return []
@@ -459,7 +507,7 @@ class FastCGI:
         end = end_request(id, app_status, REQUEST_COMPLETE)
         return [header(STDOUT, id, 0), *stream(STDERR, id, errors), end]
 
-    def send_cut(self, id: int, alone: bool) -> _Pieces:
+    def send_cut(self, id: int, alone: bool) -> Pieces:
         active = self._active(id)
         if active is None:
             return []
@@ -468,7 +516,7 @@ class FastCGI:
             return [header(GET_VALUES_RESULT, NULL_ID, 0)]
         return [end_request(id, 1, OVERLOADED)]
 
-    def send_answer(self, id: int, head: Head, body: bytes) -> _Pieces:
+    def send_answer(self, id: int, head: Head, body: bytes) -> Pieces:
         line = status_line(head)
         size = len(line) + len(head.block) + 2 + len(body)
         if size > MAX_CONTENT:

@@ -259,11 +259,16 @@ class Http:
             return self._chunks.left
         return self._left if self._state == _LENGTH else 0
 
-    def framing(self) -> int:
-        return 0
+    def due(self, id: int, want: int) -> int:
+        return min(want, self.direct(id))
 
-    def advance(self, id: int, data: bytes, at: int) -> int:
-        return 0
+    def sure(self, id: int, want: int) -> int:
+        return self.due(id, want)
+
+    def take(self, id: int, data: bytes, at: int, parts: Pieces) -> tuple[int, int]:
+        parts.append(data[at:])
+        self.skip(id, len(data) - at)
+        return len(data), len(data) - at
 
     def skip(self, id: int, count: int) -> None:
         if self._state == _CHUNKED:

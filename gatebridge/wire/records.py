@@ -51,6 +51,8 @@ def stream(kind: int, id: int, data: bytes) -> list[bytes | memoryview]:
         return [header(kind, id, size), data] if size else []
     view = memoryview(data)
     full = header(kind, id, _STEP)
+    if size <= 2 * _STEP:  # 64 KiB, as many applications read and send
+        return [full, view[:_STEP], header(kind, id, size - _STEP), view[_STEP:]]
     out: list[bytes | memoryview] = []
     end = size - size % _STEP
     for start in range(0, end, _STEP):

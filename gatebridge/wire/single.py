@@ -87,11 +87,16 @@ class Single:
     def direct(self, id: int) -> int:
         return self._left if self._left > 0 else 0
 
-    def framing(self) -> int:
-        return 0
+    def due(self, id: int, want: int) -> int:
+        return min(want, self._left) if self._left > 0 else 0
 
-    def advance(self, id: int, data: bytes, at: int) -> int:
-        return 0
+    def sure(self, id: int, want: int) -> int:
+        return self.due(id, want)
+
+    def take(self, id: int, data: bytes, at: int, parts: Pieces) -> tuple[int, int]:
+        parts.append(data[at:])
+        self.skip(id, len(data) - at)
+        return len(data), len(data) - at
 
     def skip(self, id: int, count: int) -> None:
         self._left -= count

@@ -20,7 +20,7 @@ from tests.suite.modes import ROOT, environment, wait_until
 DEADLINE_S = 20.0
 
 APPLICATION = """
-import os, threading
+import os, threading, time
 
 def hold(name):
     with open(name, "rb") as fifo:
@@ -42,6 +42,8 @@ def application(environ, start_response):
     if what == "hold":
         hold(name)
         body = b"held " + name.encode()
+    elif what == "nap":
+        time.sleep(float(name))
     elif what == "thread":
         body = threading.current_thread().name.encode()
     elif what == "token":

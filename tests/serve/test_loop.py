@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.serve.gated import Gated, answer, gated, wait_until
+from tests.serve.live import everything
 from tests.suite import wires
 
 POLLERS = ("epoll", "selectors")
@@ -304,6 +305,46 @@ def test_W067_T10_each_answer_is_its_own_requests(tmp_path: Path) -> None:
             for thread in threads:
                 thread.join()
         assert wrong == []
+
+
+def test_F108_a_new_connection_is_served_between_busy_kept_ones(tmp_path: Path) -> None:
+    """The watch queues for a thread that is always busy; that must not be all it ever does."""
+    answered = 0
+    over = threading.Event()
+    with gated(tmp_path, "--threads", "1") as live:
+        text = live.request("/nap/0.012", keep=True)
+
+        def client() -> None:
+            nonlocal answered
+            with live.connect() as sock:
+                sock.settimeout(20)
+                while not over.is_set():
+                    sock.sendall(text)
+                    one_answer(sock)
+                    answered += 1
+
+        threads = [threading.Thread(target=client) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        assert wait_until(lambda: answered > 30)
+        for _ in range(3):
+            before = answered
+            with live.send("/thread") as sock:
+                sock.settimeout(20)
+                assert b"gatebridge-1" in everything(sock)
+            assert answered - before < 60
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def one_answer(sock: socket.socket) -> None:
+    """Read up to the END_REQUEST record of one answer."""
+    data = b""
+    while b"\x01\x03\x00\x01\x00\x08" not in data:
+        piece = sock.recv(65_536)
+        assert piece
+        data += piece
 
 
 def ten_answers(sock: socket.socket) -> list[bytes]:
