@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gatebridge.errors import ConfigError
+from gatebridge.serve import access_log
 from gatebridge.serve.access_log import COMBINED, AccessLog, compile_format
 from gatebridge.serve.log_file import LogFile
 
@@ -147,6 +148,15 @@ def test_a_percent_sign_alone_is_refused_or_kept(line, format: str) -> None:
     except ConfigError:
         return
     assert said == format
+
+
+def test_every_letter_is_in_the_documents() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "logs.md").read_text("utf-8")
+    for letter in access_log._FIELDS:
+        assert f"`%{letter}`" in text
+    for name in access_log._OURS:
+        assert f"`%{{{name}}}x`" in text
+    assert COMBINED in text
 
 
 def test_the_time_in_the_queue_and_in_the_worker_are_told_apart(line) -> None:
