@@ -154,6 +154,7 @@ class Births:
             lambda: self._house.hooks.load_applications(self._pool),
             self._work,
             self._keep(),
+            self._pool.settings.reload,
         ).run()
 
     def _begin(self, fds: Sequence[int]) -> bool:

@@ -155,7 +155,7 @@ class Generations:
 
     @property
     def look(self) -> float:
-        return min([crew.look for crew in self.crews()], default=inf)
+        return min([-inf if crew.dirty else crew.look for crew in self.crews()], default=inf)
 
     def tick(self, now: float) -> None:
         """Let every crew do what is due, then see who serves."""

@@ -39,6 +39,7 @@ class Stem:
     load        imports the applications
     work        a worker's life: the applications, its slot, the descriptors it was sent
     keep        descriptors that every worker needs beside those
+    follow      tell which files the application consists of
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Stem:
         load: Callable[[], object],
         work: Work,
         keep: tuple[int, ...],
+        follow: bool = False,
     ) -> None:
         self._sock = sock
         self._supervisor = supervisor
         self._load = load
         self._work = work
         self._keep = keep
+        self._follow = follow
 
     def run(self) -> int:
         """Import, then fork for as long as somebody asks. Returns the exit status."""
@@ -62,8 +65,10 @@ class Stem:
                 applications = self._load()
             started.refuse()
         except BaseException as error:  # whatever a module does when it is run
+            self._tell_files(error)
             channel.send(self._sock, failure(error))
             return LOAD_FAILED
+        self._tell_files(None)
         gc.collect()
         gc.freeze()  # a collection in a worker writes to no page of ours
         channel.send(self._sock, {"say": "ready"})
@@ -79,6 +84,12 @@ class Stem:
                 self._fork(applications, slot, fds)
             for fd in fds:
                 os.close(fd)
+
+    def _tell_files(self, error: BaseException | None) -> None:
+        if self._follow:
+            from gatebridge.serve.loaded_files import loaded_files  # only development needs it
+
+            channel.send(self._sock, {"say": "files", "files": loaded_files(error)})
 
     def _fork(self, applications: object, slot: int, fds: list[int]) -> None:
         between = _plain_fork()

@@ -1,0 +1,86 @@
+"""Reloads that files ask for: the application's own (--reload) and extra ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatebridge.errors import ConfigError
+from gatebridge.serve.file_watch import FileWatch
+from gatebridge.serve.worker_log import WARNING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatebridge.serve.house import House
+    from gatebridge.settings import Configuration
+
+_TIMER = "follow"
+_FILES_MAX = 4  # named in a line of the log
+
+
+class Follow:
+    """changed: told why to reload."""
+
+    def __init__(self, house: House, changed: Callable[[str], None]) -> None:
+        self._house = house
+        self._changed = changed
+        self._watch: FileWatch | None = None
+        self._asked: tuple[str, tuple[str, ...]] | None = None
+        self._interval_s = 1.0
+        self._files: dict[str, list[str]] = {}
+
+    def configure(self, configuration: Configuration) -> None:
+        """What to look at, from now on. A file that has changed meanwhile is not forgotten."""
+        all = [pool.settings for pool in configuration.pools]
+        extra = dict.fromkeys(file for settings in all for file in settings.reload_extra_file)
+        reloading = [settings for settings in all if settings.reload]
+        if not extra and not reloading:
+            self.close()
+            return
+        self._interval_s = min([settings.reload_interval for settings in reloading or all])
+        asked = (reloading[0].reload_engine if reloading else "stat", tuple(extra))
+        if asked != self._asked:
+            self.close()
+            self._open(*asked)
+            self._asked = asked
+        self._house.turns.at(_TIMER, self._house.now() + self._interval_s, self._look)
+
+    def _open(self, engine: str, extra: tuple[str, ...]) -> None:
+        try:
+            self._watch = FileWatch(engine, extra)
+        except ConfigError as error:
+            self._house.log.line(WARNING, f"{error}; polling instead")
+            self._watch = FileWatch("stat", extra)
+        for pool, files in self._files.items():
+            self._watch.follow(pool, files)
+        if self._watch.fd >= 0:
+            self._house.turns.watch(self._watch.fd, self._wake)
+
+    def follow(self, pool: str, files: list[str]) -> None:
+        """What a worker's application consists of."""
+        if self._files.get(pool) != files:
+            self._files[pool] = files
+            if self._watch is not None:
+                self._watch.follow(pool, files)
+
+    def _wake(self) -> None:
+        watch = self._watch
+        if watch is not None and not watch.wake():
+            self._house.turns.forget(watch.fd)
+        self._look(self._house.now())
+
+    def _look(self, now: float) -> None:
+        if self._watch is None:
+            return
+        self._house.turns.at(_TIMER, now + self._interval_s, self._look)
+        changed = self._watch.look()
+        if changed:
+            more = f" and {len(changed) - _FILES_MAX} more" if len(changed) > _FILES_MAX else ""
+            self._changed(f"changed: {', '.join(changed[:_FILES_MAX])}{more}")
+
+    def close(self) -> None:
+        self._house.turns.cancel(_TIMER)
+        if self._watch is not None:
+            self._house.turns.forget(self._watch.fd)
+            self._watch.close()
+        self._watch = self._asked = None

@@ -1,0 +1,391 @@
+"""The supervisor: owns the listeners, and sees to it that workers serve them.
+
+It imports no application, waits for nothing but its next event, and starts a new generation of
+workers before it sends the old one away.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable  # noqa: TC003 - SIGNALS is annotated at run time
+from math import inf
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Final
+
+from gatebridge.control_client import daemon_name
+from gatebridge.errors import UseError
+from gatebridge.serve import binds, privileges, reexec, spawn
+from gatebridge.serve.background import Report
+from gatebridge.serve.commands import Commands
+from gatebridge.serve.crew import KILL_S, QUICK_S
+from gatebridge.serve.follow import Follow
+from gatebridge.serve.generations import Generations
+from gatebridge.serve.house import House
+from gatebridge.serve.log_file import LogFile
+from gatebridge.serve.notify import find_notify
+from gatebridge.serve.outside import FILES_LOOK_S, SLOW_LOOK_S, Outside
+from gatebridge.serve.scoreboard import WORKERS_MAX
+from gatebridge.serve.turns import Turns
+from gatebridge.serve.worker_log import DEBUG, ERROR, INFO, LEVELS, WorkerLog
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from gatebridge.serve.crew import Crew, Failure
+    from gatebridge.serve.hooks import Hooks
+    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.reexec import Heritage
+    from gatebridge.serve.spawn import Death
+    from gatebridge.settings import Configuration
+
+BOOT_FAILED: Final = 3  # exit status: no worker of the first generation could boot
+LOAD_FAILED: Final = 4  # the application cannot be loaded
+GONE_S: Final = 5.0  # for killed workers to be gone, before we go without them
+AGAIN_S: Final = 30.0  # between two tries to replace a lost socket file
+_FAULT_S = 0.5  # a pause after a fault of ours, which may come again at once
+TRIAL_S: Final = 60.0  # for the trial run of a new program
+
+
+class Supervisor:
+    """One daemon.
+
+    listeners  of each pool, open
+    report     told when workers serve, or why they never will
+    heritage   what the program before this one left
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        listeners: dict[str, list[Listener]],
+        hooks: Hooks,
+        report: Report | None = None,
+        heritage: Heritage | None = None,
+    ) -> None:
+        settings = configuration.settings
+        self.started = monotonic()
+        self.stopping = False
+        self._configuration = configuration
+        texts = [listener.text for some in listeners.values() for listener in some]
+        self.name = daemon_name(settings.name or "".join(texts[:1]))
+        self._listeners = listeners
+        self._report = report or Report()
+        self._heritage = heritage
+        self._log_file = LogFile(settings.error_logfile)
+        log = WorkerLog(self._log_file, LEVELS[settings.log_level])
+        self.house = House(Turns(), log, hooks, privileges.start_folder())
+        self._notify = find_notify(os.environ, os.getpid())
+        self.generations = Generations(self.house, self._notify)
+        self.outside = Outside(self.house, self._notify, self.ask_for_stacks)
+        self._follow = Follow(self.house, self._files_changed)
+        self.house.files = self._follow.follow
+        self._signals: list[int] = []
+        self._status = 0
+        self._end = inf  # when we go, whoever is left
+        self._trial = 0  # pid of the next program's
+        self._upgrade = False  # is wanted
+        self._known: Configuration | None = None  # what was last seen to serve
+        self._lost_until = -inf
+
+    def run(self) -> int:
+        """Serve until a signal or a failure ends it. Returns the exit status. raises ConfigError"""
+        try:
+            if self._heritage is not None and self._heritage.trial:
+                return 0
+            self._begin(self._heritage)
+            while not self._over():
+                self._turn()
+        finally:
+            self._finish()
+        return self._status
+
+    def _begin(self, heritage: Heritage | None) -> None:
+        self._catch_signals()
+        spawn.adopt_orphans()
+        if heritage is not None:
+            self.generations.adopt(heritage, self._configuration)
+        self.generations.begin(self._configuration, self._listeners)
+        self.outside.open(self._configuration, self.name, heritage)
+        if self.outside.control is not None:
+            Commands(self, self.outside.control)
+        self.house.turns.at("files", self.started + FILES_LOOK_S, self._look_for_files)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def _catch_signals(self) -> None:
+        wake, waker = os.pipe()
+        for fd in (wake, waker):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        self.house.turns.watch(wake, lambda: _drain(wake))
+        for number in SIGNALS:
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._signals.append(number)
+
+    def _over(self) -> bool:
+        if not self.stopping:
+            return False
+        if monotonic() >= self._end:
+            self.house.log.line(ERROR, "some workers do not end; going without them")
+            return True
+        return self.generations.over
+
+    # -- a turn
+
+    def _turn(self) -> None:
+        until = min(self.generations.look, self.outside.look, self._end)
+        try:
+            self.house.turns.take(until)
+            while self._signals:
+                SIGNALS[self._signals.pop(0)][0](self)
+            now = monotonic()
+            self.generations.tick(now)
+            self.outside.tick(now)
+            self._consider()
+        except Exception as error:  # a fault of ours: the workers serve on
+            self.house.log.fault("supervisor", error)
+            sleep(_FAULT_S)
+
+    def _consider(self) -> None:
+        """What the turn has led to."""
+        failure = self.generations.hopeless
+        if failure is not None and not self.stopping:
+            self._give_up(failure)
+        live = self.generations.live
+        if live is not None and live.configuration is not self._known:
+            self._serves(live.configuration)
+        if self._upgrade and not self._trial and self.generations.coming is None:
+            self._try_out()
+
+    def _serves(self, configuration: Configuration) -> None:
+        if self._known is None:
+            for listener in self.generations.listeners:
+                self.house.log.listening(listener.text, listener.bind.protocol)
+            self._report.ready()
+        else:
+            self.house.log.level = LEVELS[configuration.settings.log_level]
+            self.outside.configure(configuration)
+        self._known = configuration
+        self._follow.configure(configuration)
+        if self.outside.wants_slow:
+            self.house.turns.at("slow", monotonic() + SLOW_LOOK_S, self._look_for_slow)
+
+    def _give_up(self, failure: Failure) -> None:
+        self._status = LOAD_FAILED if failure.load else BOOT_FAILED
+        text = f"start.failed: {failure.error}"
+        self.house.log.line(ERROR, text)
+        whole = f"gatebridge: {text}\n{failure.traceback}".rstrip()
+        self._report.failed(self._status, whole)
+        if self._configuration.settings.error_logfile != "-":
+            print(whole, file=sys.stderr)
+        self.stop(quick=True)
+
+    def _look_for_slow(self, now: float) -> None:
+        views = [view for some in self.generations.views(now).values() for view in some]
+        self.outside.look_for_slow(now, views)
+        if self.outside.wants_slow and not self.stopping:
+            self.house.turns.at("slow", now + SLOW_LOOK_S, self._look_for_slow)
+
+    def _look_for_files(self, now: float) -> None:
+        """A socket's file that somebody removed is made again, for new workers."""
+        if self.stopping:
+            return
+        self.house.turns.at("files", now + FILES_LOOK_S, self._look_for_files)
+        self.outside.renew()
+        lost = [one.text for one in self.generations.listeners if one.lost]
+        if lost and self.generations.coming is None and now >= self._lost_until:
+            self._lost_until = now + AGAIN_S
+            self.generations.reload(f"the file of {', '.join(lost)} is gone", read=False)
+
+    def ask_for_stacks(self, pid: int) -> None:
+        """raises  OSError when that worker is not there, or would die of the signal"""
+        member = self.generations.member(pid)
+        if member is None or member.ready_at == inf or not member.signal(signal.SIGUSR1):
+            raise ProcessLookupError(f"no worker {pid}")
+
+    # -- what signals and commands ask for
+
+    def terminate(self) -> None:
+        self.stop(quick=self.stopping)
+
+    def interrupt(self) -> None:
+        self.stop(quick=True)
+
+    def stop(self, quick: bool) -> None:
+        now = monotonic()
+        if not self.stopping:
+            self.house.log.line(INFO, "stopping" if quick else "stopping: requests under way end")
+            self._notify.stopping(limit_s=0.0 if quick else self._grace_s())
+        self.stopping = True
+        if quick:
+            self._end = min(self._end, now + QUICK_S + GONE_S)
+            self.generations.quit(now)
+        else:
+            self._end = min(self._end, now + self._grace_s() + KILL_S + GONE_S)
+            self.generations.stop(now)
+
+    def _grace_s(self) -> float:
+        crews = list(self.generations.crews())
+        return max([crew.pool.settings.graceful_timeout for crew in crews], default=0.0)
+
+    def hang_up(self) -> None:
+        if not self.stopping:
+            self.generations.reload("SIGHUP")
+
+    def _files_changed(self, why: str) -> None:
+        if not self.stopping:
+            self.generations.reload(why)
+
+    def reopen_logs(self) -> None:
+        self._log_file.reopen()
+        self.outside.reopen()
+        for crew in self.generations.crews():
+            crew.tell({"do": "reopen"})
+
+    def log_level(self, level: str) -> None:
+        self.house.log.level = LEVELS[level]
+        for crew in self.generations.crews():
+            crew.tell({"do": "level", "level": level})
+
+    def more(self) -> None:
+        self.scale(lambda before: before + 1)
+
+    def fewer(self) -> None:
+        self.scale(lambda before: before - 1)
+
+    def scale(self, change: Callable[[int], int], pool: str = "") -> Crew:
+        """Another number of workers, of the first pool or the one that is named.
+
+        raises  UseError("pool.which")
+        """
+        for crew in self.generations.serving():
+            if pool in ("", crew.pool.name):
+                crew.plan.most = max(1, min(change(crew.plan.most), WORKERS_MAX))
+                crew.plan.paused = False
+                crew.dirty = True
+                self.house.log.line(INFO, f"pool {crew.pool.name}: {crew.plan.most} workers")
+                return crew
+        raise UseError("pool.which", f"no pool {pool!r} serves now")
+
+    def window_changed(self) -> None:
+        """Of a terminal it means that its window has another size."""
+        if not _has_terminal():
+            self.drain()
+
+    def drain(self) -> int:
+        """Send the workers away; HUP, TTIN and scale bring some back. How many were told."""
+        count = 0
+        for crew in self.generations.serving():
+            crew.plan.paused = crew.dirty = True
+            count += len(crew.members)
+        self.house.log.line(INFO, f"{count} workers drain, none is started")
+        return count
+
+    def reap(self) -> None:
+        now = monotonic()
+        for death in spawn.reap():
+            if death.pid == self._trial:
+                self._tried_out(death)
+            elif not self.generations.ended(death, now):
+                self.house.log.line(DEBUG, f"a process left behind, {death.pid}, ended: {death}")
+
+    # -- another program
+
+    def re_execute(self) -> None:
+        if not self.stopping:
+            self._upgrade = True  # when no reload is under way
+
+    def _try_out(self) -> None:
+        self._upgrade = False
+        try:
+            self._trial = reexec.try_out(self._estate(), self._environment())
+            self.house.turns.at("trial", monotonic() + TRIAL_S, self._end_trial)
+        except OSError as error:
+            self.house.log.line(ERROR, f"reexec.failed: {error}")
+
+    def _end_trial(self, now: float) -> None:
+        if spawn.is_child(self._trial):
+            os.kill(self._trial, signal.SIGKILL)
+
+    def _tried_out(self, death: Death) -> None:
+        self._trial = 0
+        self.house.turns.cancel("trial")
+        if self.stopping:
+            return
+        if death.status:
+            text = f"reexec.failed: a trial run of the new program ended with {death}"
+            self.house.log.line(ERROR, f"{text}; this one goes on")
+            return
+        self.house.log.line(INFO, "re-executing with the same sockets")
+        self._notify.reloading("re-executing")
+        try:
+            reexec.execute(self._estate(), self._environment())
+        except OSError as error:
+            self.house.log.line(ERROR, f"reexec.failed: {error}")
+            self._notify.ready()
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **self._notify.environment()}
+
+    def _estate(self) -> reexec.Estate:
+        control = self.outside.control
+        return reexec.Estate(
+            self.generations.number,
+            [(one.bind.text, one.fd) for one in self.generations.listeners],
+            (control.sock.fileno(), control.path) if control is not None else (-1, ""),
+            [
+                reexec.leave(member, crew.pool.name)
+                for crew in self.generations.crews()
+                for member in crew.members.values()
+                if member.pid
+            ],
+        )
+
+    def _finish(self) -> None:
+        """Nothing of ours stays behind."""
+        signal.set_wakeup_fd(-1)
+        self._follow.close()
+        self.outside.close()
+        mine = [listener for some in self._listeners.values() for listener in some]
+        if self._heritage is not None and self._heritage.trial:
+            binds.close_unshared(mine, self._heritage.listeners)
+            for listener in self._heritage.listeners:
+                listener.leave_file()  # the other program listens there
+                listener.close()
+            return
+        for listener in mine:
+            listener.close()
+        self.house.log.line(INFO, "stopped")
+
+
+SIGNALS: Final[dict[int, tuple[Callable[[Supervisor], object], str]]] = {
+    signal.SIGTERM: (Supervisor.terminate, "graceful stop; a second one is quick"),
+    signal.SIGQUIT: (Supervisor.terminate, "graceful stop; a second one is quick"),
+    signal.SIGINT: (Supervisor.interrupt, "quick stop"),
+    signal.SIGHUP: (Supervisor.hang_up, "reload, the new generation first"),
+    signal.SIGUSR1: (Supervisor.reopen_logs, "reopen logs"),
+    signal.SIGUSR2: (Supervisor.re_execute, "re-execute with the same sockets"),
+    signal.SIGTTIN: (Supervisor.more, "one worker more"),
+    signal.SIGTTOU: (Supervisor.fewer, "one worker fewer"),
+    signal.SIGWINCH: (Supervisor.window_changed, "drain workers; only without a terminal"),
+    signal.SIGCHLD: (Supervisor.reap, "reap"),
+}
+
+
+def _drain(fd: int) -> None:
+    try:
+        os.read(fd, 4096)
+    except BlockingIOError:
+        pass
+
+
+def _has_terminal() -> bool:
+    """Whether a terminal controls this process."""
+    try:
+        os.close(os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
