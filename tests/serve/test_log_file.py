@@ -13,6 +13,9 @@ from gatebridge.serve.escape import escape, quote
 from gatebridge.serve.log_file import LogFile
 from gatebridge.serve.worker_log import DEBUG, ERROR, INFO, LEVELS, WARNING, WorkerLog
 
+# Another test may have left a thread, and Python 3.12 and later say so.
+pytestmark = pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+
 
 def test_lines_are_appended(tmp_path: Path) -> None:
     path = tmp_path / "log"

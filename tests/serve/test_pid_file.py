@@ -13,6 +13,9 @@ import pytest
 from gatebridge.errors import ConfigError
 from gatebridge.serve.pid_file import PidFile
 
+# Another test may have left a thread, and Python 3.12 and later say so.
+pytestmark = pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+
 PACKAGE = Path(__file__).resolve().parents[2]
 
 

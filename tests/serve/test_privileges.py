@@ -14,6 +14,9 @@ import pytest
 from gatebridge.errors import ConfigError
 from gatebridge.serve.privileges import Privileges, plan_privileges, start_folder
 
+# Another test may have left a thread, and Python 3.12 and later say so.
+pytestmark = pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+
 ROOT = os.geteuid() == 0
 _USERS = [pwd.getpwnam(name) for name in ("nobody", "daemon")]
 OTHER = next(entry for entry in _USERS if entry.pw_uid != os.geteuid())

@@ -7,6 +7,9 @@ import pytest
 
 from gatebridge.serve.request_id import KEY, request_id
 
+# Another test may have left a thread, and Python 3.12 and later say so.
+pytestmark = pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+
 GIVEN = [
     "r1",
     "0",
