@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from gatebridge.bind import parse_bind
@@ -21,7 +22,7 @@ from gatebridge.errors import ConfigError
 from gatebridge.serve.binds import web_server_addrs
 from gatebridge.serve.listen import Listener, Network, adopt_listener
 from gatebridge.serve.member import NO_SLOT, Member
-from gatebridge.serve.pool import READY
+from gatebridge.serve.pool import DRAINING, READY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping
@@ -85,10 +86,12 @@ class Heritage:
 
 def leave(worker: Member, pool: str) -> dict[str, Any]:
     """A worker's entry in an estate."""
+    now = monotonic()
     return {
         "pool": pool,
         "pid": worker.pid,
         "generation": worker.generation,
+        "drains_s": worker.deadline - now if worker.state == DRAINING else None,
         "channel": worker.sock.fileno(),
         "dump": worker.dump,
         "output": worker.output,
@@ -160,6 +163,10 @@ def _take(left: dict[str, Any]) -> Heritage:
         )  # fmt: skip
         member.pid = worker["pid"]
         member.become(READY, 0.0)
+        if worker["drains_s"] is not None:  # it has been told
+            member.wanted = False
+            member.become(DRAINING, monotonic())
+            member.deadline = member.since + worker["drains_s"]
         found.workers.setdefault(worker["pool"], []).append(member)
     return found
 

@@ -150,6 +150,7 @@ class Worker:
         self.pool, self.listeners, self.sock = pool, listeners, sock
         self.slot, self.answer, self.draining = slot, answer, False
         self.served = 0
+        answer.__globals__["CHANNEL"] = sock
 
     def run(self):
         self.slot.state(scoreboard.READY)
@@ -247,7 +248,6 @@ class Supervised:
         self.prefix = prefix
         self.fifos: list[Fifo] = []
         self.daemon = {"control_socket": str(folder / "ctl"), "graceful_timeout": 10.0, **more}
-        os.chmod(folder, 0o700)
         self.configure(pools or {"main": {}})
         (folder / "daemon.py").write_text(DAEMON)
         self.write(app)
@@ -416,9 +416,11 @@ class Fifo:
 
 
 def answer(sock: socket.socket) -> str:
+    """Everything to the close, which is ours as well."""
     data = b""
-    while piece := sock.recv(65_536):
-        data += piece
+    with sock:
+        while piece := sock.recv(65_536):
+            data += piece
     return data.decode()
 
 
