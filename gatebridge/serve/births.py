@@ -159,6 +159,8 @@ class Births:
 
     def _begin(self, fds: Sequence[int]) -> bool:
         """Become who the pool runs as, bound to the supervisor's life."""
+        for listener in self._listeners:
+            listener.leave_file()  # the supervisor removes it
         try:
             self._privileges.apply()
         except (GatebridgeError, OSError) as error:

@@ -16,6 +16,8 @@ from gatebridge.serve.stem import LOAD_FAILED
 from gatebridge.serve.worker_log import DEBUG, ERROR, INFO, WARNING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gatebridge.serve.births import Births
     from gatebridge.serve.channel import Message
     from gatebridge.serve.house import House
@@ -78,7 +80,6 @@ class Crew:
             "failed": self._failed,
             "leaving": self._leaving,
             "idle": self._idle,
-            "files": self._files,
             "forked": self._forked,
             "unforked": self._unforked,
         }
@@ -209,6 +210,7 @@ class Crew:
                 obey = self._said.get(channel.text_of(message, "say"))
                 if obey is not None:
                     obey(member, message, monotonic())
+                self._follow(message.get("files"))
         except BlockingIOError:
             return
         except (EOFError, OSError):  # it ends, or has closed what is not its own
@@ -241,8 +243,8 @@ class Crew:
     def _idle(self, member: Member, message: Message, now: float) -> None:
         member.calm = now
 
-    def _files(self, member: Member, message: Message, now: float) -> None:
-        files = message.get("files")
+    def _follow(self, files: object) -> None:
+        """What the application consists of, with whatever it is said."""
         if isinstance(files, list) and self.pool.settings.reload:
             self._house.files(self.pool.name, [file for file in files if isinstance(file, str)])
 
@@ -340,23 +342,24 @@ class Crew:
 
     # -- what the supervisor wants
 
-    def drain(self, now: float) -> None:
-        """Another generation has taken over."""
+    def drain(self, now: float, kept: list[Listener]) -> None:
+        """Another generation has taken over, and listens at what was kept."""
         self._retire(now)
+        last = any(listener not in kept for listener in self.listeners)
         for member in self.members.values():
-            member.drain(now, self._grace_s)
+            member.drain(now, self._grace_s, last)
 
     def stop(self, now: float) -> None:
         """Finish what is under way and what is queued; nobody else is there to take it."""
         serving = self.count(READY, LEAVING)
-        if not self.members and self.plan.mode in ("dynamic", "ondemand") and self._has_queue():
+        if not self.members and self.plan.mode != "held" and self._has_queue():
             self._add(1, now)  # somebody was let in
         self._retire(now)
         for member in self.members.values():
             if serving and member.state == STARTING:
                 member.quit(now, QUICK_S)
             else:
-                member.drain(now, self._grace_s)
+                member.drain(now, self._grace_s, last=True)
 
     def quit(self, now: float) -> None:
         self._retire(now)
@@ -376,9 +379,9 @@ class Crew:
             if self.stem.state == STARTING or not self.stem.tell({"do": "quit"}):
                 self.stem.signal(signal.SIGTERM)
 
-    def tell(self, message: Message) -> None:
+    def tell(self, message: Message, fds: Sequence[int] = ()) -> None:
         for member in self.members.values():
-            member.tell(message)
+            member.tell(message, fds)
 
     def close(self) -> None:
         """Nobody is left."""

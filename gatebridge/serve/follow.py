@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from gatebridge.errors import ConfigError
@@ -32,7 +33,9 @@ class Follow:
     def configure(self, configuration: Configuration) -> None:
         """What to look at, from now on. A file that has changed meanwhile is not forgotten."""
         all = [pool.settings for pool in configuration.pools]
-        extra = dict.fromkeys(file for settings in all for file in settings.reload_extra_file)
+        here = self._house.folder  # by the name it was entered with: a link on the way may switch
+        files = [file for settings in all for file in settings.reload_extra_file]
+        extra = dict.fromkeys(os.path.join(here, file) for file in files)
         reloading = [settings for settings in all if settings.reload]
         if not extra and not reloading:
             self.close()

@@ -191,7 +191,7 @@ class Generations:
         self.live, self.coming = coming, None
         for crew in self.crews():
             if crew not in coming.crews:
-                crew.drain(now)
+                crew.drain(now, self.listeners)
         binds.close_unshared(old, self.listeners)
         self._house.log.line(INFO, f"generation {coming.number} is ready")
         self._end(Outcome("ok", at=time.time()))

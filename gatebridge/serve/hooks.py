@@ -57,4 +57,10 @@ class Hooks(Protocol):
         """Before the workers of a pool and generation are forked; None where it has no use."""
 
     def descriptors(self, pool: Pool) -> Sequence[int]:
-        """What a worker needs open beside listeners, inbox, channel and pipes."""
+        """What a worker needs open beside listeners, inbox, channel and pipes: its logs.
+
+        After reopen_logs() its workers are sent all of them again, in the same order.
+        """
+
+    def reopen_logs(self) -> None:
+        """Open the logs among descriptors() again, after a rotation."""

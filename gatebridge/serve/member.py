@@ -12,6 +12,7 @@ from gatebridge.serve.pool import DRAINING, READY, STARTING, View
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
     from gatebridge.serve.channel import Message
 
@@ -63,17 +64,20 @@ class Member:
     def view(self, running: int, threads: int) -> View:
         return View(self.key, self.state, self.since, running, threads, self.calm, self.deadline)
 
-    def tell(self, message: Message) -> bool:
-        return channel.send(self.sock, message)
+    def tell(self, message: Message, fds: Sequence[int] = ()) -> bool:
+        return channel.send(self.sock, message, fds)
 
-    def drain(self, now: float, limit_s: float) -> None:
-        """Finish what is under way within limit_s, then end."""
+    def drain(self, now: float, limit_s: float, last: bool = False) -> None:
+        """Finish what is under way within limit_s, then end.
+
+        last  nobody else will serve who waits in the kernel's queue
+        """
         if self.state == DRAINING and not self.wanted:
             return
         self.wanted = False
         self.become(DRAINING, now)
         self.deadline = min(self.deadline, now + limit_s)
-        if not self.tell({"do": "drain"}):
+        if not self.tell({"do": "drain", "last": last}):
             self.signal(signal.SIGTERM)
 
     def quit(self, now: float, limit_s: float) -> None:

@@ -25,7 +25,7 @@ from gatebridge.serve.member import NO_SLOT, Member
 from gatebridge.serve.pool import DRAINING, READY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, MutableMapping
+    from collections.abc import MutableMapping
     from typing import NoReturn
 
 VARIABLE = "GATEBRIDGE_REEXEC"
@@ -41,9 +41,11 @@ class Estate:
     control     the control socket's descriptor and path
     workers     pool, pid and descriptors of each
     generation  the number of the last one
+    folder      where the program begins, by the name it was entered with
     """
 
     generation: int
+    folder: str
     listeners: list[tuple[str, int]]
     control: tuple[int, str]
     workers: list[dict[str, Any]]
@@ -104,7 +106,7 @@ def try_out(estate: Estate, environ: dict[str, str]) -> int:
     if pid:
         return pid
     try:
-        _become({**environ, **estate.environment(os.getpid(), True)}, estate.fds())
+        _become(estate, environ, trial=True)
     except BaseException:
         os._exit(_CANNOT)
 
@@ -116,7 +118,7 @@ def execute(estate: Estate, environ: dict[str, str]) -> NoReturn:
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        _become({**environ, **estate.environment(os.getpid(), False)}, estate.fds())
+        _become(estate, environ, trial=False)
     except BaseException:
         for fd in estate.fds():
             os.set_inheritable(fd, False)
@@ -124,9 +126,14 @@ def execute(estate: Estate, environ: dict[str, str]) -> NoReturn:
         raise
 
 
-def _become(environ: dict[str, str], fds: Iterable[int]) -> NoReturn:
-    for fd in fds:
+def _become(estate: Estate, environ: dict[str, str], trial: bool) -> NoReturn:
+    for fd in estate.fds():
         os.set_inheritable(fd, True)
+    try:
+        os.chdir(estate.folder)  # a release that has been switched is found where the link leads
+    except OSError:  # it is gone: the program starts where we are
+        pass
+    environ = {**environ, **estate.environment(os.getpid(), trial)}
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
 
 

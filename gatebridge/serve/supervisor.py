@@ -218,7 +218,7 @@ class Supervisor:
         now = monotonic()
         if not self.stopping:
             self.house.log.line(INFO, "stopping" if quick else "stopping: requests under way end")
-            self._notify.stopping(limit_s=0.0 if quick else self._grace_s())
+            self._notify.stopping(limit_s=QUICK_S if quick else self._grace_s() + KILL_S)
         self.stopping = True
         if quick:
             self._end = min(self._end, now + QUICK_S + GONE_S)
@@ -242,8 +242,9 @@ class Supervisor:
     def reopen_logs(self) -> None:
         self._log_file.reopen()
         self.outside.reopen()
+        self.house.hooks.reopen_logs()
         for crew in self.generations.crews():
-            crew.tell({"do": "reopen"})
+            crew.tell({"do": "reopen"}, self.house.hooks.descriptors(crew.pool))
 
     def log_level(self, level: str) -> None:
         self.house.log.level = LEVELS[level]
@@ -334,6 +335,7 @@ class Supervisor:
         control = self.outside.control
         return reexec.Estate(
             self.generations.number,
+            self.house.folder,
             [(one.bind.text, one.fd) for one in self.generations.listeners],
             (control.sock.fileno(), control.path) if control is not None else (-1, ""),
             [

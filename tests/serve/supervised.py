@@ -119,7 +119,12 @@ class Hooks:
         return None
 
     def descriptors(self, pool):
-        return ()
+        return (self.log,)
+
+    log = os.open("app.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def reopen_logs(self):
+        Hooks.log = os.open("app.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def load_applications(self, pool):
         space = {"__name__": "app"}
@@ -163,18 +168,23 @@ class Worker:
             fds = [fd for fd, _ in poll.poll()]
             if self.sock.fileno() in fds:
                 try:
-                    message = channel.receive(self.sock)
+                    message, sent = channel.receive_fds(self.sock)
                 except EOFError:
                     return 0
                 if message["do"] == "quit":
                     return 0
                 if message["do"] == "drain":
                     self.slot.state(scoreboard.DRAINING)
-                    while any([self.accept(listener) for listener in self.listeners]):
+                    while message["last"] and any([self.accept(one) for one in self.listeners]):
                         continue
+                    for listener in self.listeners:
+                        listener.close()
                     return 0
                 if message["do"] in ("reopen", "level"):
                     open("told", "a").write(f"{os.getpid()} {json.dumps(message)}\\n")
+                for fd in sent:
+                    os.write(fd, b"reopened\\n")
+                    os.close(fd)
             for listener in self.listeners:
                 if listener.fd in fds:
                     self.accept(listener)

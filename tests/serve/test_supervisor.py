@@ -32,7 +32,7 @@ def test_workers_serve_and_all_is_gone_at_the_end(tmp_path: Path) -> None:
         assert live.wait() == 0
         assert not any(map(alive, workers))
         left = sorted(path.name for path in tmp_path.iterdir())
-        assert left == ["app.py", "daemon.py", "log", "pools.json"]
+        assert left == ["app.log", "app.py", "daemon.py", "log", "pools.json"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
@@ -164,9 +164,11 @@ def test_USR1_reopens_the_logs_everywhere(tmp_path: Path) -> None:
     with supervised(tmp_path, wait=False, error_logfile=str(log)) as live:
         live.until(lambda: "listening on" in log.read_text())
         log.rename(tmp_path / "errors.1")
+        (tmp_path / "app.log").rename(tmp_path / "app.log.1")
         live.signal(signal.SIGUSR1)
         live.until(log.exists)
         live.until(lambda: (tmp_path / "told").read_text().endswith('{"do": "reopen"}\n'))
+        live.until(lambda: (tmp_path / "app.log").read_text() == "reopened\n")
         live.ctl("reopen-logs")
         live.until(lambda: (tmp_path / "told").read_text().count("reopen") == 2)
 
@@ -248,8 +250,8 @@ def test_a_worker_has_its_own_descriptors_and_no_others(tmp_path: Path) -> None:
         live.ctl("reload")
         live.settled(3)
         told = live.ask("fds").split()
-        # 0 to 2, the listener, the channel, the dump pipe, the connection and the listing itself
-        assert len(told) == 8, told
+        # 0 to 2, listener, channel, dump pipe, log, the connection and the listing itself
+        assert len(told) == 9, told
 
 
 def test_reloads_and_deaths_leave_no_descriptor_behind(tmp_path: Path) -> None:

@@ -157,5 +157,5 @@ def test_binary_upgrade_leaks_no_descriptor(tmp_path: Path) -> None:
             again(live, count)
             live.settled(2)
         live.until(lambda: len(os.listdir(fds)) <= before)
-        assert len(live.ask("fds").split()) == 8
+        assert len(live.ask("fds").split()) == 9
         assert live.ask("env GATEBRIDGE_REEXEC") == ""
