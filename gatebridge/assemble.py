@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from gatebridge.apps.load import load
 from gatebridge.bind import parse_bind
 from gatebridge.environ.build import Builder
-from gatebridge.errors import ConfigError
 from gatebridge.serve.access_log import COMBINED, AccessLog
 from gatebridge.serve.clock import current_date
 from gatebridge.serve.listen import Listener, networks, open_listener, somaxconn
@@ -30,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatebridge.engine.seams import Application
-    from gatebridge.settings import Settings
+    from gatebridge.serve.inbox import Inbox
+    from gatebridge.serve.scoreboard import WorkerSlot
+    from gatebridge.settings import Pool, Settings
 
 
 def _http(limits: Limits) -> Wire:
@@ -45,52 +46,72 @@ WIRES: dict[str, Callable[[Limits], Wire]] = {
 }
 
 
-def serve_target(target: str, settings: Settings) -> int:
-    """Load an application by name and serve it. Returns the exit status."""
-    if settings.chdir:
-        try:
-            os.chdir(settings.chdir)
-        except OSError as error:
-            raise ConfigError("chdir.failed", f"{settings.chdir}: {error}") from error
-    for folder in reversed([item for item in settings.pythonpath.split(",") if item]):
+def load_applications(pool: Pool) -> list[tuple[str, Application]]:
+    """Import a pool's applications, each with its mount. raises ConfigError("app.…")"""
+    for folder in reversed([item for item in pool.settings.pythonpath.split(",") if item]):
         sys.path.insert(0, os.path.abspath(folder))
-    return serve(load(target, os.getcwd()), settings)
+    return [(app.mount, load(app.target, os.getcwd())) for app in pool.apps]
 
 
-def serve(app: Application, settings: Settings) -> int:
-    """Serve an application in this process until a signal ends it. Returns the exit status.
+def serve_alone(app: Application, settings: Settings) -> int:
+    """Serve in this process, without a supervisor, until a signal ends it: .fcgi scripts.
 
-    raises  ConfigError
+    returns  the exit status
+    raises   ConfigError
     """
-    if worker_count(settings.workers) != 1:
-        raise ConfigError("workers.one", "this version runs one worker process: --workers 1")
-    if settings.threads < 1:
-        raise ConfigError("threads.none", "--threads takes 1 or more")
     error_file = LogFile(settings.error_logfile)
     log = WorkerLog(error_file, LEVELS[settings.log_level])
-    access = _access_log(settings)
+    access_file = LogFile(settings.access_logfile) if settings.access_logfile else None
     listeners: list[Listener] = []
     # Whoever sees the socket may send TERM; it waits until somebody drains and removes the socket.
     signal.pthread_sigmask(signal.SIG_BLOCK, MASKED)
     try:
         for text in settings.bind:
             listeners.append(_listen(text))
-        for listener in listeners:
-            listener.site = _site(listener, app, settings, log, access)
-            _warn_backlog(listener, log)
+        serve_listeners(listeners, app, settings, log, access_file)
     except BaseException:
         for listener in listeners:
             listener.close()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, MASKED)
         raise
-    loop = Loop(listeners, settings.threads, settings.max_queue)
 
     def reopen() -> None:
         error_file.reopen()
-        if access is not None:
-            access.reopen()
+        if access_file is not None:
+            access_file.reopen()
 
+    loop = new_loop(listeners, settings)
     return Worker(loop, listeners, log, settings.graceful_timeout, reopen).run()
+
+
+def serve_listeners(
+    listeners: list[Listener],
+    app: Application,
+    settings: Settings,
+    log: WorkerLog,
+    access_file: LogFile | None,
+) -> None:
+    """Give each listener its protocol, application, limits and logs. raises ConfigError"""
+    access = None
+    if access_file is not None:
+        format = settings.access_logformat or COMBINED
+        access = AccessLog(access_file, format, settings.access_log_json)
+    for listener in listeners:
+        listener.site = _site(listener, app, settings, log, access)
+        _warn_backlog(listener, log)
+
+
+def new_loop(
+    listeners: list[Listener],
+    settings: Settings,
+    slot: WorkerSlot | None = None,
+    inbox: Inbox | None = None,
+) -> Loop:
+    """slot and inbox: of a supervised worker."""
+    loop = Loop(listeners, settings.threads, settings.max_queue, slot, inbox)
+    loop.timeout_s = settings.timeout
+    loop.queue_s = settings.queue_timeout
+    return loop
 
 
 def _listen(text: str) -> Listener:
@@ -102,13 +123,6 @@ def _warn_backlog(listener: Listener, log: WorkerLog) -> None:
     asked = listener.bind.options.get("backlog")
     if asked and int(asked) > somaxconn():
         log.line(WARNING, f"backlog.lowered {asked} to net.core.somaxconn, {somaxconn()}")
-
-
-def _access_log(settings: Settings) -> AccessLog | None:
-    if not settings.access_logfile:
-        return None
-    format = settings.access_logformat or COMBINED
-    return AccessLog(LogFile(settings.access_logfile), format, settings.access_log_json)
 
 
 def _site(
@@ -131,6 +145,7 @@ def _site(
         front=settings.front,
         trusted=trusted,
         multithread=settings.threads > 1,
+        multiprocess=worker_count(settings.workers) > 1,
         checked_user=settings.checked_user,
     )
     name = listener.bind.protocol

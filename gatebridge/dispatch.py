@@ -41,7 +41,7 @@ def run(app: Application, mount: str | None = None, threads: int = 8) -> None:
 
         main(app, mount)
         return
-    from gatebridge.assemble import serve
+    from gatebridge.assemble import serve_alone
     from gatebridge.settings import Settings
 
-    sys.exit(serve(app, Settings(bind=("fd://0",), threads=threads, mount=mount)))
+    sys.exit(serve_alone(app, Settings(bind=("fd://0",), threads=threads, mount=mount)))

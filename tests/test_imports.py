@@ -35,6 +35,7 @@ RANKS = {
     "gatebridge.fronts": 7,
     "gatebridge.config": 7,
     "gatebridge.assemble": 8,
+    "gatebridge.daemon": 9,
     "gatebridge.oneshot": 9,
     "gatebridge.dispatch": 9,
     "gatebridge.shim": 9,

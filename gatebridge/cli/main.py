@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 USAGE, NO_BOOT, NO_APP, NO_BIND, NO_DAEMON = 2, 3, 4, 5, 7
-_CANNOT_BIND = ("bind.failed", "bind.in_use", "bind.fd", "bind.owner", "bind.group")
+_CANNOT_BIND = ("bind.failed", "bind.in_use", "bind.fd", "bind.owner", "bind.group", "bind.systemd")
 _HELPERS = ("asking", "main", "options", "screen")  # modules here that are no commands
 _EXIT = {"app": NO_APP, "connect": NO_DAEMON}  # by the code's first part
 

@@ -29,6 +29,12 @@ def failure_page(incident: str, is_head: bool) -> tuple[Head, bytes]:
     return page("500 Internal Server Error", [line], is_head, [])
 
 
+def timeout_page(incident: str) -> tuple[Head, bytes]:
+    """The 504 in the place of an application that takes too long."""
+    line = f"The application took too long. The server's log tells more under incident {incident}."
+    return page("504 Gateway Timeout", [line], False, [])
+
+
 def refusal_page(error: PeerError, is_head: bool) -> tuple[Head, bytes]:
     """The answer to a request that cannot be served; it names the code, nothing of the input."""
     status = _STATUS.get(error.code) or _STATUS.get(error.code.partition(".")[0], "400 Bad Request")

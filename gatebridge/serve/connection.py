@@ -35,9 +35,11 @@ from gatebridge.wire.events import (
 if TYPE_CHECKING:
     from gatebridge.errors import PeerError
     from gatebridge.serve.site import Site
+    from gatebridge.wire.cgi_head import Head
 
 _FIRST = 127 << 10  # bytes; takes a small upload whole, and costs a GET no more than less would
 _DOOMED_S = 5.0  # for other answers on a connection where one failed half-way
+_LOCK_S = 0.1  # for a thread that sends to let go of the lock
 _RST = struct.pack("ii", 1, 0)
 
 ARM = 0  # what readable() and settle() ask of the loop: wait for more
@@ -193,6 +195,43 @@ class Connection(BodyReader):
                 self.lost()
         elif not self.eof and not self.reading:
             self.site.submit(self.receive())
+
+    def time_out(self, exchange: Exchange, head: Head, body: bytes) -> bool:
+        """Answer for an application that takes too long, or cut what it has begun to answer.
+
+        Called by the watch. True: the connection can go on without that thread.
+        """
+        if not self.lock.acquire(timeout=_LOCK_S):  # its thread waits for a peer that reads slowly
+            exchange.gone = True
+            self._shut()
+            return False
+        try:
+            if self.exchanges.get(exchange.id) is not exchange:
+                return False
+            others = len(self.exchanges) > 1
+            begun = exchange.status != ""
+            if begun:
+                alone = not others and not exchange.is_mod_fcgid
+                self._outbox += self.wire.send_cut(exchange.id, alone)
+            else:
+                exchange.status = head.status
+                self._outbox += self.wire.send_answer(exchange.id, head, body)
+            exchange.gone = exchange.abandoned = True
+            self.finish(exchange)
+            self._flush_outbox()
+            if not others and (begun or self.wire.closing):
+                self._shut()
+            return True
+        finally:
+            self.lock.release()
+
+    def _shut(self) -> None:
+        """End both directions; its thread closes the descriptor when it is back."""
+        self.eof = True
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:  # it is gone
+            pass
 
     def turn_away(self, exchange: Exchange, error: PeerError) -> bool:
         """Refuse a request without waiting for anybody. False: not now, a thread sends here."""

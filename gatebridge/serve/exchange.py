@@ -24,9 +24,9 @@ _FILE_CHUNK = 1 << 19  # bytes read at once from a file that is sent
 class Exchange:
     """The ``Out`` and the ``Source`` of the engine, for one request id of one connection."""
 
-    __slots__ = ("_checked", "_early", "_error_text", "_held", "connection", "data", "data_ended",
-                 "deferred", "ended", "environ", "error", "feed", "gone", "has_turn", "id",
-                 "idle_s", "sent", "started", "status")  # fmt: skip
+    __slots__ = ("_checked", "_early", "_error_text", "_held", "abandoned", "connection", "data",
+                 "data_ended", "deferred", "ended", "environ", "error", "feed", "gone", "has_turn",
+                 "id", "idle_s", "queued_at", "queued_s", "sent", "started", "status")  # fmt: skip
 
     def __init__(self, connection: "Connection", id: int, ended: bool) -> None:
         self.connection = connection
@@ -46,6 +46,9 @@ class Exchange:
         self.data_ended = True
         self.idle_s = connection.site.body_idle_s  # how long a read waits for a byte
         self.has_turn = False  # its thread has the connection's turn
+        self.abandoned = False  # answered in place of a thread that is too slow
+        self.queued_at = 0.0  # monotonic; when it began to wait for a thread
+        self.queued_s = 0.0  # how long it has waited
         self.deferred: Request | None = None  # not run yet: too many threads wait for bodies
 
     @property

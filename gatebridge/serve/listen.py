@@ -55,6 +55,11 @@ class Listener:
         fd, peer = self.sock._accept()  # type: ignore[attr-defined]  # without a wrapper object
         return _LowSocket(self._family, socket.SOCK_STREAM, 0, fd), peer
 
+    def adopt(self, fd: int) -> socket.socket:
+        """A connection that another worker has accepted here."""
+        sock: socket.socket = _LowSocket(self._family, socket.SOCK_STREAM, 0, fd)
+        return sock
+
     def admits(self, peer: object) -> bool:
         """Tell whether a TCP peer is in the allow list (FastCGI section 3.2, and ?allow=)."""
         if not self._allow:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -22,11 +22,17 @@ from typing import TYPE_CHECKING
 from gatebridge.errors import PeerError
 from gatebridge.serve.connection import ARM, CLOSED, Connection
 from gatebridge.serve.gate import Gate
+from gatebridge.serve.overdue import RequestTimeout
 from gatebridge.serve.poller import new_poller
+from gatebridge.serve.scoreboard import begin, end
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatebridge.serve.exchange import Exchange
+    from gatebridge.serve.inbox import Inbox
     from gatebridge.serve.listen import Listener
+    from gatebridge.serve.scoreboard import WorkerSlot
     from gatebridge.wire.events import Request
 
     Fresh = list[tuple[Exchange, Request]]
@@ -39,9 +45,14 @@ _OUT_OF_FDS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 class Slot:
     """A thread's place. The watch compares serial with seen: equal means stuck since last time."""
 
-    __slots__ = ("exchange", "lock", "seen", "serial", "thread")
+    __slots__ = ("began", "exchange", "given_up", "has_turn", "lock", "seen", "serial", "thread",
+                 "view")  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, view: memoryview | None) -> None:
+        self.view = view  # its place on the scoreboard
+        self.began = 0.0  # monotonic; of the current application call, where there is a board
+        self.given_up = -1  # the call that ran out of time
+        self.has_turn = False  # of the exchange's connection
         self.exchange: Exchange | None = None  # in the application with it
         self.serial = 0  # application calls begun
         self.seen = -1
@@ -56,7 +67,22 @@ class Loop:
     max_queue  requests that may wait for a thread; beyond it they are answered 503
     """
 
-    def __init__(self, listeners: list[Listener], threads: int, max_queue: int) -> None:
+    def __init__(
+        self,
+        listeners: list[Listener],
+        threads: int,
+        max_queue: int,
+        board: WorkerSlot | None = None,
+        inbox: Inbox | None = None,
+    ) -> None:
+        self.board = board
+        self.inbox = inbox
+        self.order = listeners
+        self.timeout_s = 0.0  # for an application call; 0 for no end
+        self.queue_s = 0.0  # for a request to wait for a thread; 0 for no end
+        self.worn_after = 0  # application calls; 0 for never
+        self.worn: Callable[[], None] = _nothing
+        self.overdue: Callable[[], None] = _nothing
         self.threads = threads
         self.max_queue = max_queue
         self.poller = new_poller()
@@ -81,6 +107,10 @@ class Loop:
         self.poller.listen(self._wake_read)
         self.gate = Gate(max(1, threads // 2))
         self.deferred: deque[Exchange] = deque()  # their bodies come without a thread
+        self.inbox_fd = -1
+        if inbox is not None:
+            self.inbox_fd = inbox.fd
+            self.poller.listen(inbox.fd)
         for listener in listeners:
             listener.site.submit = self.submit
             listener.site.gate = self.gate
@@ -100,7 +130,8 @@ class Loop:
                 if self.parked:
                     self.parked.pop().lock.release()
                     continue
-                slot = Slot()
+                board = self.board
+                slot = Slot(board.thread(len(self.slots)) if board is not None else None)
                 slot.lock.acquire()
                 self.slots.append(slot)
                 name = f"gatebridge-{len(self.slots)}"
@@ -146,6 +177,14 @@ class Loop:
     # -- one thread
 
     def _poll(self, slot: Slot) -> None:
+        while not self.stopping:
+            try:
+                self._poll_on(slot)
+            except RequestTimeout:  # came when the call it was meant for had just ended
+                continue
+        self.wake()  # the next one
+
+    def _poll_on(self, slot: Slot) -> None:
         poll = self.poller.poll
         connections = self.connections
         while not self.stopping:
@@ -166,9 +205,10 @@ class Loop:
                     self.handle(connection, slot)
                 elif fd in self.listeners:
                     self._accept(self.listeners[fd], slot)
+                elif fd == self.inbox_fd:
+                    self.take_over(slot)
                 else:
                     self.woken(fd)
-        self.wake()  # the next one
 
     def woken(self, fd: int) -> bool:
         """Take one wake-up, if that is what fd is."""
@@ -211,6 +251,62 @@ class Loop:
             return None
         return Connection(sock, listener.site, peer)
 
+    def take_over(self, slot: Slot | None) -> bool:
+        """Serve a connection that a stuck worker has passed on. False: there is none."""
+        passed = self.inbox.take() if self.inbox is not None else None
+        if passed is None:
+            return False
+        listener = self.order[passed.listener]
+        connection = Connection(listener.adopt(passed.fd), listener.site, passed.peer)
+        connection.served = True  # it is a kept one: no deadline for its next request
+        self.handle(connection, slot)
+        return True
+
+    def pass_on(self, connection: Connection) -> bool:
+        """Let another worker have a kept connection on which a request waits, unread."""
+        inbox, fd = self.inbox, connection.fd
+        if inbox is None or self.draining or not connection.turn.acquire(False):
+            return False
+        try:
+            if not connection.lock.acquire(False):
+                return False
+            try:
+                if not connection.resting or self.connections.get(fd) is not connection:
+                    return False
+                number = [listener.site for listener in self.order].index(connection.site)
+                self.poller.remove(fd)
+                del self.connections[fd]
+                if inbox.offer(number, connection.peer, fd):
+                    connection.expire_locked()
+                    return True
+                connection.level = False
+                self._arm(connection)
+                return False
+            finally:
+                connection.lock.release()
+        finally:
+            connection.turn.release()
+
+    def abandon(self, slot: Slot, exchange: Exchange) -> None:
+        """The watch has answered for a thread: serve the connection's next request without it."""
+        connection = exchange.connection
+        if slot.has_turn:
+            connection.turn = allocate_lock()  # the thread keeps the old one
+            connection.turn.acquire()
+        self._settle(connection, slot.has_turn)
+
+    def refuse_new(self) -> None:
+        """Accept no more: other workers are there for them."""
+        for listener in self.order:
+            self.listeners.pop(listener.fd, None)
+            try:
+                self.poller.remove(listener.fd)
+            except (OSError, KeyError):  # it was removed before
+                continue
+        if self.inbox_fd >= 0:
+            self.poller.remove(self.inbox_fd)
+            self.inbox_fd = -1
+
     def _pause(self, listener: Listener, error: OSError) -> None:
         self.poller.remove(listener.fd)
         self.paused[listener.fd] = monotonic() + ACCEPT_PAUSE_S
@@ -239,7 +335,10 @@ class Loop:
                     self._defer(exchange, request)
                     break
                 exchange.has_turn = True
+            slot.has_turn = True
             self._run(slot, exchange, request)
+            if exchange.abandoned:
+                return
             fresh = connection.next_ahead() if connection.site.name == "http" else []
         self._settle(connection, True)
 
@@ -356,7 +455,9 @@ class Loop:
 
     def submit(self, fresh: Fresh) -> None:
         """Queue requests for the next free thread."""
+        now = monotonic() if fresh else 0.0
         for exchange, request in fresh:
+            exchange.queued_at = now
             if len(self.pending) >= self.max_queue:
                 # the connection's lock may be held here: the watch refuses it in a moment
                 exchange.error = PeerError("queue.full", f"{self.max_queue} requests wait")
@@ -374,6 +475,9 @@ class Loop:
             except IndexError:  # another thread was quicker
                 return
             turn = False
+            exchange.queued_s = waited = monotonic() - exchange.queued_at
+            if self.queue_s and waited > self.queue_s and exchange.error is None:
+                exchange.error = PeerError("queue.timeout", f"it waited for {waited:.1f} s")
             if exchange.error is not None:
                 exchange.connection.site.refuse(exchange, exchange.error)
                 exchange.connection.site.turned_away(exchange, request)
@@ -382,7 +486,10 @@ class Loop:
             elif not exchange.gone:
                 if not exchange.ended:
                     exchange.has_turn = turn = exchange.connection.turn.acquire(False)
+                slot.has_turn = turn
                 self._run(slot, exchange, request)
+                if exchange.abandoned:
+                    continue
             else:
                 exchange.connection.site.release(exchange)
             self._settle(exchange.connection, turn)
@@ -425,7 +532,7 @@ class Loop:
         self._settle(connection, False)
 
     def refuse_surplus(self) -> None:
-        """Answer 503 to what max_queue has no room for."""
+        """Answer 503 to what max_queue has no room for, or what has waited too long."""
         kept: list[tuple[Exchange, Request]] = []
         while self.pending:
             try:
@@ -433,7 +540,7 @@ class Loop:
             except IndexError:  # a thread took the last one
                 break
             error, connection = exchange.error, exchange.connection
-            if error is not None and error.code == "queue.full":
+            if error is not None and error.code.startswith("queue."):
                 if connection.turn_away(exchange, error):
                     exchange.refused(error)
                     connection.site.turned_away(exchange, request)
@@ -445,6 +552,8 @@ class Loop:
     def _run(self, slot: Slot, exchange: Exchange, request: Request) -> None:
         slot.serial += 1
         slot.exchange = exchange
+        if slot.view is not None:
+            self._note(slot, slot.view, request)
         if self.watch_asleep:
             self._rouse()
         try:
@@ -454,8 +563,25 @@ class Loop:
             exchange.connection.close()
         finally:
             slot.exchange = None
+            if slot.view is not None:
+                end(slot.view)
             if self.forked:
                 os._exit(0)
+
+    def _note(self, slot: Slot, view: memoryview, request: Request) -> None:
+        """Tell the scoreboard, where a supervisor looks while this thread may be stuck in C."""
+        slot.began = now = monotonic()
+        vars = request.vars
+        line = f"{vars.get('REQUEST_METHOD') or '-'} {vars.get('REQUEST_URI') or '-'}"
+        begin(view, get_ident(), now, line.encode("utf-8", "backslashreplace"))
+        if self.worn_after and self.served >= self.worn_after:
+            self.worn_after = 0
+            self.worn()
+
+    @property
+    def served(self) -> int:
+        """Application calls so far."""
+        return sum([slot.serial for slot in self.slots])
 
     def after_fork(self) -> None:
         """The application forked, and this is the child: it must not answer for its parent."""
@@ -474,4 +600,9 @@ class Loop:
     @property
     def in_flight(self) -> int:
         """Requests in the application or waiting for a thread."""
-        return sum(slot.exchange is not None for slot in self.slots) + len(self.pending)
+        running = [s for s in self.slots if s.exchange is not None and s.given_up != s.serial]
+        return len(running) + len(self.pending)
+
+
+def _nothing() -> None:
+    """Where nobody wants to know."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
 from select import POLLERR, POLLHUP, POLLIN, poll
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
+
+from gatebridge.errors import PeerError
+from gatebridge.serve.backlog import queue
+from gatebridge.serve.overdue import give_up
 
 if TYPE_CHECKING:
     from gatebridge.serve.connection import Connection
@@ -15,13 +20,15 @@ CALM_S = 1.0  # without a stuck call, before the additional pollers are retired
 SWEEP_S = 1.0  # between two looks at deadlines
 QUIET_TICKS = 40  # without an application call, before the watch sleeps
 ACCEPT_STUCK_S = 0.02  # all threads stuck for so long: no sibling process was free either
+_LOOKS = 20  # ticks between two looks at the listeners' queues
 _LAST_RESORT = 64  # sockets looked after in one tick
 
 
 class Watch:
     """Runs in a thread of its own, for one loop."""
 
-    __slots__ = ("_all_stuck_since", "_calm_since", "_loop", "_quiet", "_swept")
+    __slots__ = ("_all_stuck_since", "_calm_since", "_crowded", "_looks", "_loop", "_quiet",
+                 "_swept")  # fmt: skip
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -29,6 +36,8 @@ class Watch:
         self._all_stuck_since = 0.0
         self._quiet = 0
         self._swept = 0.0
+        self._crowded = False  # more waits for a listener than may wait
+        self._looks = 0
 
     def run(self) -> None:
         loop = self._loop
@@ -61,8 +70,8 @@ class Watch:
         loop = self._loop
         if loop.paused:
             self._resume(now)
-        if any(e.error is not None and e.error.code == "queue.full" for e, _ in list(loop.pending)):
-            loop.refuse_surplus()
+        if loop.pending:
+            self._look_at_queue(now)
         stuck: list[Slot] = []
         active = 0
         for slot in loop.slots:
@@ -72,6 +81,8 @@ class Watch:
             if slot.serial == slot.seen:
                 stuck.append(slot)
             slot.seen = slot.serial
+            if loop.timeout_s and now - slot.began > loop.timeout_s:
+                self._time_out(slot)
         self._quiet = 0 if active or loop.pending else self._quiet + 1
         if loop.pending and len(stuck) < loop.pollers:
             loop.wake()  # the watch itself may have taken the wake-up that was meant for them
@@ -91,6 +102,26 @@ class Watch:
             loop.add_pollers(loop.pollers)
         else:
             self._last_resort(now)
+
+    def _look_at_queue(self, now: float) -> None:
+        """Refuse what has no room or has waited too long."""
+        loop = self._loop
+        refuse = False
+        for exchange, _ in list(loop.pending):
+            waited = now - exchange.queued_at
+            if exchange.error is None and 0 < loop.queue_s < waited:
+                exchange.error = PeerError("queue.timeout", f"it waited for {waited:.1f} s")
+            refuse = refuse or (
+                exchange.error is not None and exchange.error.code.startswith("queue.")
+            )
+        if refuse:
+            loop.refuse_surplus()
+
+    def _time_out(self, slot: Slot) -> None:
+        if slot.given_up != slot.serial and slot.began:
+            slot.given_up = slot.serial
+            give_up(self._loop, slot)
+            self._loop.overdue()
 
     def _look_after(self, stuck: list[Slot]) -> None:
         """Connections whose thread is in the application: who left, who asks, who aborts?"""
@@ -123,12 +154,15 @@ class Watch:
         loop = self._loop
         if not self._all_stuck_since:
             self._all_stuck_since = now
-        may_accept = now - self._all_stuck_since > ACCEPT_STUCK_S
+        may_accept = now - self._all_stuck_since > self._accept_after()
         for fd, _ in loop.poller.poll(0.0, _LAST_RESORT):
             connection = loop.connections.get(fd)
             if connection is not None:
-                loop.handle(connection, None)
+                if not loop.pass_on(connection):
+                    loop.handle(connection, None)
                 continue
+            if fd == loop.inbox_fd:
+                continue  # for workers that are free
             if loop.woken(fd):
                 continue
             listener = loop.listeners.get(fd)
@@ -137,6 +171,21 @@ class Watch:
             fresh = loop.accept(listener)
             if fresh is not None:
                 loop.handle(fresh, None)
+
+    def _accept_after(self) -> float:
+        """Seconds of being stuck after which we take new connections in, for the queue.
+
+        Where there are siblings new connections are left to whichever of them is free first; only
+        what would wait too long is taken in, so that it gets its 503.
+        """
+        loop = self._loop
+        if loop.inbox is None:
+            return ACCEPT_STUCK_S
+        self._looks += 1
+        if self._looks % _LOOKS == 0:
+            depths = [queue(listener.sock) for listener in loop.order]
+            self._crowded = any(depth is not None and depth[0] > loop.max_queue for depth in depths)
+        return ACCEPT_STUCK_S if self._crowded else loop.queue_s or inf
 
     def _sweep(self, now: float) -> None:
         """Close what did not become a request, or did not end, in time."""

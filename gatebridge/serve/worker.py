@@ -6,16 +6,19 @@ import os
 import select
 import signal
 import threading
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from gatebridge.serve.duty import TICK_S
 from gatebridge.serve.watch_thread import Watch
-from gatebridge.serve.worker_log import INFO
+from gatebridge.serve.worker_log import DEBUG, INFO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from gatebridge.serve.duty import Duty
     from gatebridge.serve.listen import Listener
     from gatebridge.serve.loop import Loop
     from gatebridge.serve.worker_log import WorkerLog
@@ -35,10 +38,12 @@ class Worker:
     """Owns the process's signals; everything else happens in the loop's threads.
 
     graceful_s  seconds for requests under way after TERM
-    reopen      called for USR1
+    reopen      called for USR1; a supervised worker hears it from its supervisor
+    duty        what a supervised worker owes; None for one that is alone
     """
 
     __slots__ = (
+        "_duty",
         "_graceful_s",
         "_listeners",
         "_log",
@@ -47,6 +52,7 @@ class Worker:
         "_reopen",
         "_signals",
         "_wake",
+        "_waker",
     )
 
     def __init__(
@@ -56,24 +62,30 @@ class Worker:
         log: WorkerLog,
         graceful_s: float,
         reopen: Callable[[], None],
+        duty: Duty | None = None,
     ) -> None:
+        self._duty = duty
         self._loop = loop
         self._listeners = listeners
         self._log = log
         self._graceful_s = graceful_s
         self._reopen = reopen
         self._signals: list[int] = []
-        self._wake, write = os.pipe()
+        self._wake, self._waker = os.pipe()
         os.set_blocking(self._wake, False)
-        os.set_blocking(write, False)
+        os.set_blocking(self._waker, False)
         self._poll = select.poll()  # select() ends at descriptor 1,023
         self._poll.register(self._wake, select.POLLIN)
-        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        if duty is not None:
+            self._poll.register(duty.fd, select.POLLIN)
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
 
     def run(self) -> int:
         """Serve until a signal ends it. Returns the exit status."""
+        duty = self._duty
         for number in (*GRACEFUL, *QUICK, *REOPEN):
-            signal.signal(number, self._note)
+            if duty is None or number not in REOPEN:  # there USR1 asks for stacks
+                signal.signal(number, self._note)
         for number in IGNORED:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, MASKED)
@@ -81,18 +93,25 @@ class Worker:
         self._loop.start()
         watch = threading.Thread(target=Watch(self._loop).run, name="gatebridge-watch", daemon=True)
         watch.start()
-        for listener in self._listeners:
-            self._log.listening(listener.text, listener.bind.protocol)
+        if duty is None:
+            for listener in self._listeners:
+                self._log.listening(listener.text, listener.bind.protocol)
+        else:
+            duty.begin(self._waker)
         try:
             if self._wait(-1.0) in GRACEFUL:
-                self._log.line(INFO, "stopping: requests under way are finished first")
+                self._say("stopping: requests under way are finished first")
                 self._drain(monotonic() + self._graceful_s)
         finally:
             for listener in self._listeners:
                 listener.close()
             self._loop.stop()
-        self._log.line(INFO, "stopped")
+        self._say("stopped")
         return 0
+
+    def _say(self, text: str) -> None:
+        """The supervisor speaks for workers that have one."""
+        self._log.line(INFO if self._duty is None else DEBUG, text)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._signals.append(number)
@@ -107,23 +126,42 @@ class Worker:
                     self._reopen()
                 else:
                     return number
-            left = deadline - monotonic() if timeout_s >= 0 else None
-            if left is not None and left <= 0:
+            left = deadline - monotonic() if timeout_s >= 0 else inf
+            if left <= 0:
                 return 0
-            self._poll.poll(None if left is None else left * 1000 + 1)
-            try:
-                os.read(self._wake, 512)
-            except BlockingIOError:  # woken by the timeout
-                pass
+            heard = self._sleep(left)
+            if heard:
+                return heard
+
+    def _sleep(self, most_s: float) -> int:
+        """Wait for a signal, a word of the supervisor or the time to tell it how we are."""
+        duty = self._duty
+        most = min(most_s, TICK_S) if duty is not None else most_s
+        seen = self._poll.poll(None if most == inf else most * 1000 + 1)
+        try:
+            os.read(self._wake, 512)
+        except BlockingIOError:  # woken by something else
+            pass
+        if duty is None:
+            return 0
+        duty.tick()
+        return duty.hear() if any(fd == duty.fd for fd, _ in seen) else 0
 
     def _drain(self, deadline: float) -> None:
         """Finish what was begun or is queued; a second signal or the deadline ends it."""
         loop = self._loop
+        duty = self._duty
         loop.draining = True
+        if duty is not None:
+            duty.draining()
         for listener in self._listeners:
-            self._take_queue(listener)
+            if duty is None or duty.takes_queue:
+                self._take_queue(listener)
             loop.poller.remove(listener.fd)
+            loop.listeners.pop(listener.fd, None)
             listener.close()
+        while loop.take_over(None):  # its requests wait for somebody of this generation
+            continue
         quiet = 0
         started = monotonic()
         while monotonic() < deadline:

@@ -21,13 +21,18 @@ _NAMES = {level: name for name, level in LEVELS.items()}
 
 
 class WorkerLog:
-    """The error log of one process. level: the least severe that is written."""
+    """The error log of one process.
 
-    __slots__ = ("_file", "level")
+    level     the least severe that is written
+    failures  of applications so far
+    """
+
+    __slots__ = ("_file", "failures", "level")
 
     def __init__(self, file: LogFile, level: int) -> None:
         self._file = file
         self.level = level
+        self.failures = 0
         if file.told is None:
             file.told = self.lost_lines
 
@@ -55,6 +60,7 @@ class WorkerLog:
 
     def failed(self, incident: str, where: str, error: BaseException) -> None:
         """An application's failure, its traceback under the incident's id."""
+        self.failures += 1
         self.line(ERROR, f"app.failed incident {incident} ({where}): {_said(error)}")
         for text in self.traceback(error).splitlines():
             self.line(ERROR, f"app.failed {incident} {text}")

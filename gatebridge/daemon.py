@@ -1,0 +1,207 @@
+"""gatebridge serve: a configuration into a supervisor, and what that calls in its children."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+from gatebridge.assemble import load_applications, new_loop, serve_listeners
+from gatebridge.bind import parse_bind
+from gatebridge.config import resolve
+from gatebridge.errors import GatebridgeError
+from gatebridge.routing.table import route
+from gatebridge.serve import binds, channel, reexec
+from gatebridge.serve.background import Report, go_background
+from gatebridge.serve.duty import Duty, Lifetime
+from gatebridge.serve.inbox import Inbox
+from gatebridge.serve.listen import open_listeners
+from gatebridge.serve.loaded_files import loaded_files
+from gatebridge.serve.log_file import LogFile
+from gatebridge.serve.notify import take_sockets
+from gatebridge.serve.status_page import StatusPage, pool_summary, with_page
+from gatebridge.serve.stem import LOAD_FAILED, failure
+from gatebridge.serve.supervisor import SIGNALS, Supervisor
+from gatebridge.serve.warm_up import warm_up
+from gatebridge.serve.worker import Worker
+from gatebridge.serve.worker_log import LEVELS, WorkerLog
+from gatebridge.settings import worker_count
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from gatebridge.config import Asked
+    from gatebridge.engine.seams import Application
+    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.notify import Passed
+    from gatebridge.serve.scoreboard import WorkerSlot
+    from gatebridge.settings import Configuration, Pool
+
+    Applications = list[tuple[str, Application]]
+
+
+def serve(asked: Asked, exit_status: Callable[[GatebridgeError], int]) -> int:
+    """Run the daemon until it is stopped. Returns the exit status. raises GatebridgeError"""
+    # Whoever sees a socket may send a signal; it waits until somebody can obey it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    heritage = reexec.inherit()  # what the program before this one left
+    passed = take_sockets(os.environ, os.getpid())
+    configuration = resolve(asked)
+    report = Report()
+    if configuration.settings.daemon and heritage is None:
+        report = go_background([fd for fds in passed.fds.values() for fd in fds])
+    try:
+        hooks = Daemon(asked, configuration, passed)
+        there = heritage.listeners if heritage is not None else ()
+        listeners = binds.listen(configuration, there, hooks.bind_all)
+        return Supervisor(configuration, listeners, hooks, report, heritage).run()
+    except GatebridgeError as error:
+        report.failed(exit_status(error), f"gatebridge: {error}")
+        raise
+
+
+class Daemon:
+    """The supervisor's Hooks."""
+
+    def __init__(self, asked: Asked, configuration: Configuration, passed: Passed) -> None:
+        self._asked = asked
+        self._passed = passed
+        self._files: dict[str, LogFile] = {}  # opened before privileges are dropped
+        self._error_path = configuration.settings.error_logfile
+        self._file(self._error_path)
+
+    def _file(self, path: str) -> LogFile:
+        if path not in self._files:
+            self._files[path] = LogFile(path)
+        return self._files[path]
+
+    def _paths(self, pool: Pool) -> list[str]:
+        access = pool.settings.access_logfile
+        return [self._error_path, access] if access else [self._error_path]
+
+    def descriptors(self, pool: Pool) -> Sequence[int]:
+        return [self._file(path).fd for path in self._paths(pool)]
+
+    def reopen(self, pool: Pool) -> Sequence[int]:
+        """After a rotation: descriptors of the new files, for workers that could not open them."""
+        for path in self._paths(pool):
+            self._file(path).reopen()
+        return self.descriptors(pool)
+
+    def read_configuration(self) -> Configuration:
+        return resolve(self._asked)
+
+    def bind_all(self, configuration: Configuration) -> dict[str, list[Listener]]:
+        opened: dict[str, list[Listener]] = {}
+        addresses = binds.web_server_addrs()
+        try:
+            for pool in configuration.pools:
+                some = opened[pool.name] = []
+                for text in pool.settings.bind:
+                    some += open_listeners(parse_bind(text), addresses, self._passed)
+        except BaseException:
+            for listener in [one for some in opened.values() for one in some]:
+                listener.close()
+            raise
+        return opened
+
+    def open_inbox(self, pool: Pool) -> Inbox | None:
+        return Inbox() if worker_count(pool.settings.workers) > 1 else None
+
+    def load_applications(self, pool: Pool) -> Applications:
+        return load_applications(pool)
+
+    def worker_main(
+        self,
+        *,
+        pool: Pool,
+        listeners: list[Listener],
+        channel: socket.socket,
+        slot: WorkerSlot,
+        inbox: Inbox | None,
+        applications: object | None,
+        dump_fd: int,
+    ) -> int:
+        faulthandler.register(signal.SIGUSR1, file=dump_fd, all_threads=True, chain=False)
+        for listener in listeners:
+            listener.leave_file()  # it is the supervisor's
+        try:
+            app = self._application(pool, channel, slot, applications)
+        except BaseException as error:
+            tell_failed(channel, pool, error)
+            return LOAD_FAILED
+        return self._serve(pool, app, listeners, channel, slot, inbox)
+
+    def _application(
+        self,
+        pool: Pool,
+        sock: socket.socket,
+        slot: WorkerSlot,
+        applications: object | None,
+    ) -> Application:
+        """The application with what stands before it; it has answered its warm-up request."""
+        settings = pool.settings
+        loaded = cast("Applications | None", applications) or load_applications(pool)
+        if settings.reload and applications is None:
+            channel.send(sock, {"say": "files", "files": loaded_files()})
+        app = route(loaded)
+        if settings.warmup:
+            warm_up(app, settings.warmup)
+        if not (settings.status_path or settings.ping_path):
+            return app
+
+        def read() -> dict[str, object]:
+            views = slot.board.read(monotonic())
+            return pool_summary([view for view in views if view.pool == pool.name])
+
+        page = StatusPage(
+            pool.name, read, settings.status_path, settings.ping_path, settings.status_allow
+        )
+        return with_page(page, app)
+
+    def _serve(
+        self,
+        pool: Pool,
+        app: Application,
+        listeners: list[Listener],
+        sock: socket.socket,
+        slot: WorkerSlot,
+        inbox: Inbox | None,
+    ) -> int:
+        settings = pool.settings
+        files = [self._file(path) for path in self._paths(pool)]
+        log = WorkerLog(files[0], LEVELS[settings.log_level])
+        access_file = files[1] if len(files) > 1 else None
+        if access_file is not None:
+            access_file.told = log.lost_lines
+        serve_listeners(listeners, app, settings, log, access_file)
+        loop = new_loop(listeners, settings, slot, inbox)
+
+        def reopen(fds: list[int]) -> None:
+            for file, fd in zip(files, fds, strict=False):
+                file.adopt(fd)
+
+        lifetime = Lifetime(
+            settings.max_requests,
+            settings.max_requests_jitter,
+            settings.max_lifetime,
+            settings.max_rss,
+            settings.graceful_timeout,
+        )
+        lost = lambda: sum(file.lost for file in files)  # noqa: E731 - two words in place
+        duty = Duty(sock, slot, loop, log, lifetime, reopen, lost)
+        return Worker(loop, listeners, log, settings.graceful_timeout, _nothing, duty).run()
+
+
+def tell_failed(sock: socket.socket, pool: Pool, error: BaseException) -> None:
+    """Why a worker cannot serve, and which files would mend it."""
+    if pool.settings.reload:
+        channel.send(sock, {"say": "files", "files": loaded_files(error)})
+    channel.send(sock, failure(error))
+
+
+def _nothing() -> None:
+    """A supervised worker reopens its logs when it is told to, with the new files at hand."""

@@ -1,0 +1,51 @@
+"""What is done about a request that takes longer than --timeout."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from os import urandom
+from typing import TYPE_CHECKING
+
+from gatebridge.engine.pages import timeout_page
+from gatebridge.serve.worker_log import ERROR
+
+if TYPE_CHECKING:
+    from gatebridge.serve.loop import Loop, Slot
+
+_FRAMES = 20  # the innermost ones
+
+
+class RequestTimeout(BaseException):
+    """Raised in the thread of a request that ran out of time; applications should let it pass."""
+
+
+def give_up(loop: Loop, slot: Slot) -> None:
+    """Answer 504 in the application's place, and stop the thread as soon as it runs Python code."""
+    exchange = slot.exchange
+    thread = slot.thread
+    if exchange is None or thread is None or thread.ident is None:
+        return
+    incident = urandom(4).hex()
+    log = exchange.connection.site.log
+    log.failures += 1
+    log.line(
+        ERROR, f"request.timeout incident {incident} ({exchange.line}) after {loop.timeout_s:g} s"
+    )
+    frame = sys._current_frames().get(thread.ident)
+    if frame is not None:
+        for text in traceback.format_stack(frame)[-_FRAMES:]:
+            for line in text.splitlines():
+                log.line(ERROR, f"request.timeout {incident} {line}")
+    if exchange.connection.time_out(exchange, *timeout_page(incident)):
+        loop.abandon(slot, exchange)
+    if slot.exchange is exchange:
+        _raise_in(thread.ident)
+
+
+def _raise_in(ident: int) -> None:
+    import ctypes  # costs what no other request should pay
+
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(ident), ctypes.py_object(RequestTimeout)
+    )
