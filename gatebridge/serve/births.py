@@ -109,10 +109,10 @@ class Births:
             self._inbox = None
 
     def _fork(self, index: int, now: float, be: Callable[[int, list[int]], int]) -> Member:
-        if not self._opened:
-            self._inbox = self._house.hooks.open_inbox(self._pool)
-            self._opened = True
         try:
+            if not self._opened:
+                self._inbox = self._house.hooks.open_inbox(self._pool)
+                self._opened = True
             with Pipes(self._pool.settings.capture_output) as pipes:
                 fds = pipes.theirs
                 pid = spawn.fork(lambda: be(index, fds), {*fds, *self._keep()})

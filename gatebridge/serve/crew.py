@@ -86,17 +86,16 @@ class Crew:
 
     # -- how it stands
 
-    def count(self, *states: int) -> int:
-        return sum([member.state in states for member in self.members.values()])
-
     @property
     def over(self) -> bool:
         return not self.members and self.stem is None
 
+    def count(self, *states: int) -> int:
+        return sum([member.state in states for member in self.members.values()])
+
     @property
     def starting(self) -> bool:
-        stem = self.stem
-        return self.count(STARTING) > 0 or (stem is not None and stem.state == STARTING)
+        return self.count(STARTING) > 0 or getattr(self.stem, "state", READY) == STARTING
 
     # -- what the plan says
 
@@ -131,7 +130,9 @@ class Crew:
 
     def _late(self, key: int, now: float) -> None:
         member = self.members.get(key) or self.stem
-        if member is not None:
+        if member is not None and member.killed:
+            member.kill(now)  # a stem had not made it, or not given it to us, when it was first
+        elif member is not None:
             what = "did not become ready" if member.state == STARTING else "did not end"
             self._say(WARNING, "late", member, f"killed, it {what} in {now - member.since:.1f} s")
             member.kill(now)
@@ -152,9 +153,9 @@ class Crew:
         self._polled = wanted
         for listener in self.listeners:
             if wanted:
-                self._house.turns.watch(listener.fd, self._touch)
+                self._house.turns.watch(listener.fd, self._touch, self)
             else:
-                self._house.turns.forget(listener.fd)
+                self._house.turns.forget(listener.fd, self)
 
     def _touch(self) -> None:
         self.dirty = True
@@ -310,11 +311,11 @@ class Crew:
     def _stem_ended(self, stem: Member, death: Death, now: float) -> None:
         self._last_words(stem)
         self._say(WARNING if stem.wanted else DEBUG, "ended", stem, str(death))
-        if stem.wanted:
+        never_made = [member for member in self.members.values() if not member.pid]
+        if stem.wanted and (stem.state == STARTING or never_made):
             self._blame(death, now)
-        for member in list(self.members.values()):
-            if not member.pid:  # asked for, and never made
-                self._forget(member)
+        for member in never_made:
+            self._forget(member)
         self.stem = None
         self._close(stem)
 
@@ -327,7 +328,7 @@ class Crew:
         """A start came to nothing."""
         self.plan.failed(now)
         load = death.status == LOAD_FAILED
-        if self.failure is None or not load:
+        if self.failure is None or not load:  # one that could not load has said why
             self.failure = Failure(f"a worker ended with {death}", "", load)
 
     def _forget(self, member: Member) -> None:

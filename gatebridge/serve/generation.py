@@ -88,8 +88,9 @@ def heirs(house: House, configuration: Configuration, heritage: Heritage) -> lis
     found = []
     for name, members in heritage.workers.items():
         pool = known.get(name) or Pool(name, Settings(), ())
-        births = Births(house, pool, heritage.generation, [], _privileges(pool, house.folder))
-        crew = Crew(house, pool, heritage.generation, [], PoolPlan("held", 0), births)
+        mine, number = heritage.listeners, heritage.generation
+        births = Births(house, pool, number, mine, _privileges(pool, house.folder))
+        crew = Crew(house, pool, number, mine, PoolPlan("held", 0), births)
         for member in members:
             crew.adopt(member)
         found.append(crew)

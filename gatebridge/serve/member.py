@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from gatebridge.serve.channel import Message
 
+_AGAIN_S = 0.1  # between two tries to kill one that a stem is making
+
 NO_SLOT = -1  # a stem, or a worker that another supervisor started
 
 
@@ -94,9 +96,8 @@ class Member:
     def kill(self, now: float) -> None:
         if self.state != DRAINING:
             self.become(DRAINING, now)
-        self.deadline = inf
         self.killed = True
-        self.signal(signal.SIGKILL)
+        self.deadline = inf if self.signal(signal.SIGKILL) else now + _AGAIN_S
 
     def signal(self, number: int) -> bool:
         """A stem says which pids are its workers', so each is looked at before it is believed."""

@@ -50,9 +50,9 @@ class Death:
             return f"signal {self.signal}"
 
 
-def adopt_orphans() -> None:
+def adopt_orphans() -> bool:
     """Grandchildren whose parent dies become ours, so that somebody reaps them."""
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    return _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def reap() -> list[Death]:
@@ -186,10 +186,9 @@ def await_adoption(parent: int, adopter: int) -> None:
         sleep(0.0005)
 
 
-def _prctl(option: int, value: int) -> None:
+def _prctl(option: int, value: int) -> bool:
+    """Whether it took effect: not so on other systems, nor where a sandbox forbids it."""
     if sys.platform != "linux":
-        return  # the closed channel still tells a worker
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, *[ctypes.c_ulong(number) for number in (value, 0, 0, 0)]):
-        number = ctypes.get_errno()
-        raise OSError(number, f"prctl({option}): {os.strerror(number)}")
+        return False  # the closed channel still tells a worker
+    libc = ctypes.CDLL(None)
+    return not libc.prctl(option, *[ctypes.c_ulong(number) for number in (value, 0, 0, 0)])

@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.control_client import daemon_name
-from gatebridge.errors import UseError
+from gatebridge.errors import ConfigError, UseError
 from gatebridge.serve import binds, privileges, reexec, spawn
 from gatebridge.serve.background import Report
 from gatebridge.serve.commands import Commands
@@ -28,7 +28,7 @@ from gatebridge.serve.notify import find_notify
 from gatebridge.serve.outside import FILES_LOOK_S, SLOW_LOOK_S, Outside
 from gatebridge.serve.scoreboard import WORKERS_MAX
 from gatebridge.serve.turns import Turns
-from gatebridge.serve.worker_log import DEBUG, ERROR, INFO, LEVELS, WorkerLog
+from gatebridge.serve.worker_log import DEBUG, ERROR, INFO, LEVELS, WARNING, WorkerLog
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -49,7 +49,7 @@ TRIAL_S: Final = 60.0  # for the trial run of a new program
 
 
 class Supervisor:
-    """One daemon.
+    """One daemon. The listeners are its own, also when it raises ConfigError.
 
     listeners  of each pool, open
     report     told when workers serve, or why they never will
@@ -73,7 +73,11 @@ class Supervisor:
         self._listeners = listeners
         self._report = report or Report()
         self._heritage = heritage
-        self._log_file = LogFile(settings.error_logfile)
+        try:
+            self._log_file = LogFile(settings.error_logfile)
+        except ConfigError:
+            binds.close_unshared([one for some in listeners.values() for one in some], ())
+            raise
         log = WorkerLog(self._log_file, LEVELS[settings.log_level])
         self.house = House(Turns(), log, hooks, privileges.start_folder())
         self._notify = find_notify(os.environ, os.getpid())
@@ -103,7 +107,8 @@ class Supervisor:
 
     def _begin(self, heritage: Heritage | None) -> None:
         self._catch_signals()
-        spawn.adopt_orphans()
+        if not spawn.adopt_orphans():
+            self.house.log.line(WARNING, "processes that workers leave behind will not be reaped")
         if heritage is not None:
             self.generations.adopt(heritage, self._configuration)
         self.generations.begin(self._configuration, self._listeners)

@@ -21,7 +21,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._calls: dict[int, Callable[[], None]] = {}
+        self._calls: dict[int, dict[object, Callable[[], None]]] = {}
         self._times: dict[str, tuple[float, Callable[[float], None]]] = {}
 
     @property
@@ -29,16 +29,20 @@ class Turns:
         fileno = getattr(self._selector, "fileno", None)
         return int(fileno()) if fileno else -1
 
-    def watch(self, fd: int, call: Callable[[], None]) -> None:
-        """Call it whenever ``fd`` is readable, or closed at the other end."""
-        if fd in self._calls:
-            self._selector.unregister(fd)
-        self._selector.register(fd, EVENT_READ)
-        self._calls[fd] = call
+    def watch(self, fd: int, call: Callable[[], None], who: object = None) -> None:
+        """Call it whenever ``fd`` is readable, or closed at the other end.
 
-    def forget(self, fd: int) -> None:
+        who  several may watch one descriptor, each with one call
+        """
+        if fd not in self._calls:
+            self._selector.register(fd, EVENT_READ)
+        self._calls.setdefault(fd, {})[who] = call
+
+    def forget(self, fd: int, who: object = None) -> None:
         """Before it is closed: epoll remembers what a child still has open."""
-        if self._calls.pop(fd, None) is not None:
+        calls = self._calls.get(fd, {})
+        if calls.pop(who, None) is not None and not calls:
+            del self._calls[fd]
             self._selector.unregister(fd)
 
     def at(self, name: str, when: float, call: Callable[[float], None]) -> None:
@@ -53,9 +57,10 @@ class Turns:
         until = min([until, *[when for when, _ in self._times.values()]])
         wait = min(max(0.0, until - monotonic()), _LONGEST_S)
         for key, _ in self._selector.select(wait):
-            call = self._calls.get(key.fd)
-            if call is not None:  # a call before it may have forgotten this one
-                call()
+            for who in list(self._calls.get(key.fd, ())):
+                call = self._calls.get(key.fd, {}).get(who)
+                if call is not None:  # a call before it may have forgotten this one
+                    call()
         now = monotonic()
         for name, (when, due) in list(self._times.items()):
             if when <= now and self._times.get(name) == (when, due):

@@ -85,6 +85,25 @@ def test_ondemand_a_reload_proves_the_new_code(tmp_path: Path) -> None:
         assert live.ask("version") == "two"
 
 
+def test_ondemand_still_starts_after_a_reload_that_another_pool_held_up(tmp_path: Path) -> None:
+    """The new generation's worker has come and gone before the old one goes."""
+    app = "import os\nif os.environ.get('SLOW') and os.path.exists('f'): open('f').read()\n" + APP
+    pools = {
+        "main": {"pm": "ondemand", "process_idle_timeout": 0.05},
+        "slow": {"env": ["SLOW=1"]},
+    }
+    with supervised(tmp_path, pools, app=app) as live:
+        live.settled(1, "slow")
+        fifo = live.fifo("f")
+        live.signal(signal.SIGHUP)
+        fifo.entered()
+        live.until(lambda: live.pool()["forks"] == 1)
+        live.settled(0)
+        fifo.release()
+        live.until(lambda: live.status()["generation"] == 2)
+        assert live.ask("x") == "x"
+
+
 def test_ondemand_code_that_does_not_load_backs_off(tmp_path: Path) -> None:
     with supervised(tmp_path, {"main": {"pm": "ondemand"}}) as live:
         live.write("import nothing_of_that_name\n")
@@ -264,6 +283,12 @@ def test_preload_a_stem_that_dies_takes_no_worker_along(tmp_path: Path) -> None:
         assert live.workers() == workers
         os.kill(workers[0], signal.SIGKILL)
         live.until(lambda: workers[0] not in live.settled(2))
+
+
+def test_preload_a_stem_that_dies_of_each_fork_is_a_start_that_failed(tmp_path: Path) -> None:
+    app = APP + "\nfrom gatebridge.serve import stem\nstem._plain_fork = lambda: os._exit(5)\n"
+    with supervised(tmp_path, {"main": {"preload": True}}, app=app, wait=False) as live:
+        assert live.wait() == 3
 
 
 def test_preload_reload_forks_from_a_new_stem(tmp_path: Path) -> None:

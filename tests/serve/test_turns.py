@@ -69,6 +69,23 @@ def test_a_descriptor_may_get_another_call(turns, pipe) -> None:
     assert called == ["new"]
 
 
+def test_two_may_watch_one_descriptor(turns, pipe) -> None:
+    """Two generations of a pool that wait for the first connection."""
+    read, write = pipe
+    called = []
+    turns.watch(read, lambda: called.append("old"), "old")
+    turns.watch(read, lambda: called.append("new"), "new")
+    os.write(write, b"x")
+    turns.take()
+    assert called == ["old", "new"]
+    turns.forget(read, "old")
+    turns.take()
+    assert called == ["old", "new", "new"]
+    turns.forget(read, "new")
+    turns.take(monotonic())
+    assert len(called) == 3
+
+
 def test_moments_come_once_and_in_their_time(turns) -> None:
     called = []
     now = monotonic()
