@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from gatebridge.wire.records import begin_request, encode_pairs, record
+from tests.suite.modes import worker_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TICK = os.sysconf("SC_CLK_TCK")
@@ -92,11 +93,16 @@ class Daemon:
         return sock
 
     def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = (
+            Path(f"/proc/{worker_of(self._process.pid)}/stat")
+            .read_text()
+            .rpartition(")")[2]
+            .split()
+        )
         return (int(fields[11]) + int(fields[12])) / TICK
 
     def memory_kib(self, name: str = "VmRSS") -> int:
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        status = Path(f"/proc/{worker_of(self._process.pid)}/status").read_text()
         return int(status.partition(name + ":")[2].split()[0])
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gatebridge.wire.cgi_head import parse_head
-from tests.suite.modes import environment, read_from, wait_until
+from tests.suite.modes import environment, read_from, wait_until, worker_of
 from tests.wire.fastcgi_rows import (
     END,
     KEEP,
@@ -99,14 +99,14 @@ class Served:
         return wait_until(lambda: line in self.ledger.read_text().splitlines())
 
     def fds(self) -> int:
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return len(os.listdir(f"/proc/{worker_of(self.process.pid)}/fd"))
 
     def calm(self) -> bool:
         """As many descriptors as after the start: whoever has left is forgotten."""
         return wait_until(lambda: self.fds() == self.idle_fds)
 
     def kib(self, name: str = "VmRSS") -> int:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = Path(f"/proc/{worker_of(self.process.pid)}/status").read_text()
         return int(status.partition(f"{name}:")[2].split()[0])
 
     def stop(self) -> int:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.suite import wires
-from tests.suite.modes import ROOT, environment, wait_until
+from tests.suite.modes import ROOT, environment, wait_until, worker_of
 
 DEADLINE_S = 20.0
 
@@ -161,10 +161,10 @@ class Gated:
         return made
 
     def fds(self) -> int:
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return len(os.listdir(f"/proc/{worker_of(self.process.pid)}/fd"))
 
     def threads(self) -> int:
-        return len(os.listdir(f"/proc/{self.process.pid}/task"))
+        return len(os.listdir(f"/proc/{worker_of(self.process.pid)}/task"))
 
     # -- the end
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.suite.modes import Daemon, wait_until
+from tests.suite.modes import Daemon, wait_until, worker_of
 
 DEADLINE_S = 20.0
 
@@ -59,11 +59,11 @@ class Live:
             return everything(sock)
 
     def fds(self) -> int:
-        return len(os.listdir(f"/proc/{self.daemon.process.pid}/fd"))
+        return len(os.listdir(f"/proc/{worker_of(self.daemon.process.pid)}/fd"))
 
     def peak_kib(self) -> int:
         """The most memory it has held so far."""
-        status = Path(f"/proc/{self.daemon.process.pid}/status").read_text()
+        status = Path(f"/proc/{worker_of(self.daemon.process.pid)}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0])
 
     def calm(self, fds: int) -> bool:

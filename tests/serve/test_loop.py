@@ -16,6 +16,7 @@ import pytest
 from tests.serve.gated import Gated, answer, gated, wait_until
 from tests.serve.live import everything
 from tests.suite import wires
+from tests.suite.modes import worker_of
 
 POLLERS = ("epoll", "selectors")
 names = itertools.count(1)
@@ -229,7 +230,7 @@ def test_out_of_descriptors_the_others_are_served_and_it_recovers(tmp_path: Path
         kept.sendall(live.request("/fast", keep=True))
         assert answer(kept).body == b"fast"
         limit = live.fds() + 5
-        resource.prlimit(live.process.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        resource.prlimit(worker_of(live.process.pid), resource.RLIMIT_NOFILE, (limit, limit))
         crowd = [live.connect() for _ in range(30)]
         assert wait_until(lambda: "accept.paused" in live.log())
         kept.sendall(live.request("/fast", keep=True))
@@ -398,7 +399,7 @@ def test_W057_T20_a_failing_application_leaves_the_worker_whole(live: Gated) -> 
 
 
 def test_W006_W012_the_daemon_keeps_its_own_environment(live: Gated) -> None:
-    path = f"/proc/{live.process.pid}/environ"
+    path = f"/proc/{worker_of(live.process.pid)}/environ"
     with open(path, "rb") as file:
         before = file.read()
     live.get("/fast", ("Proxy", "http://evil.example"))

@@ -95,6 +95,19 @@ def wait_until(true: Callable[[], bool], deadline_s: float = DEADLINE_S) -> bool
     return True
 
 
+def worker_of(supervisor: int) -> int:
+    """The process id of a daemon's only worker: what serves, holds and grows."""
+    found: list[str] = []
+
+    def is_there() -> bool:
+        path = Path(f"/proc/{supervisor}/task/{supervisor}/children")
+        found[:] = path.read_text().split()
+        return len(found) == 1
+
+    assert wait_until(is_there), f"workers {found} of {supervisor}"
+    return int(found[0])
+
+
 def read_from(path: Path, since: int) -> str:
     with path.open("rb") as file:
         file.seek(since)
