@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from gatebridge.serve.hooks import Inbox
     from gatebridge.serve.house import House
+    from gatebridge.serve.inbox import Inbox
     from gatebridge.serve.listen import Listener
     from gatebridge.serve.privileges import Privileges
     from gatebridge.settings import Pool

@@ -8,19 +8,10 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
+    from gatebridge.serve.inbox import Inbox
     from gatebridge.serve.listen import Listener
     from gatebridge.serve.scoreboard import WorkerSlot
     from gatebridge.settings import Configuration, Pool
-
-
-class Inbox(Protocol):
-    """Where workers of a pool pass connections to each other."""
-
-    @property
-    def fds(self) -> Sequence[int]:
-        """What every worker of the pool needs open."""
-
-    def close(self) -> None: ...
 
 
 class Hooks(Protocol):
@@ -57,10 +48,7 @@ class Hooks(Protocol):
         """Before the workers of a pool and generation are forked; None where it has no use."""
 
     def descriptors(self, pool: Pool) -> Sequence[int]:
-        """What a worker needs open beside listeners, inbox, channel and pipes: its logs.
+        """What a worker needs open beside listeners, inbox, channel and pipes: its logs."""
 
-        After reopen_logs() its workers are sent all of them again, in the same order.
-        """
-
-    def reopen_logs(self) -> None:
-        """Open the logs among descriptors() again, after a rotation."""
+    def reopen(self, pool: Pool) -> Sequence[int]:
+        """After a rotation: the same logs, opened anew, for workers that could not do it."""

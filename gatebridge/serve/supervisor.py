@@ -247,9 +247,8 @@ class Supervisor:
     def reopen_logs(self) -> None:
         self._log_file.reopen()
         self.outside.reopen()
-        self.house.hooks.reopen_logs()
         for crew in self.generations.crews():
-            crew.tell({"do": "reopen"}, self.house.hooks.descriptors(crew.pool))
+            crew.tell({"do": "reopen"}, self.house.hooks.reopen(crew.pool))
 
     def log_level(self, level: str) -> None:
         self.house.log.level = LEVELS[level]

@@ -123,8 +123,9 @@ class Hooks:
 
     log = os.open("app.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def reopen_logs(self):
+    def reopen(self, pool):
         Hooks.log = os.open("app.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        return (self.log,)
 
     def load_applications(self, pool):
         space = {"__name__": "app"}
