@@ -12,7 +12,7 @@ from gatebridge.errors import GatebridgeError
 from gatebridge.serve import binds
 from gatebridge.serve.crew import Failure
 from gatebridge.serve.generation import Generation, heirs
-from gatebridge.serve.worker_log import ERROR, INFO
+from gatebridge.serve.worker_log import DEBUG, ERROR, INFO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -188,12 +188,13 @@ class Generations:
 
     def _promote(self, coming: Generation, now: float) -> None:
         old, self.listeners = self.listeners, coming.open()
+        level = INFO if self.live is not None else DEBUG  # of the first one, that it listens
         self.live, self.coming = coming, None
         for crew in self.crews():
             if crew not in coming.crews:
                 crew.drain(now, self.listeners)
         binds.close_unshared(old, self.listeners)
-        self._house.log.line(INFO, f"generation {coming.number} is ready")
+        self._house.log.line(level, f"generation {coming.number} is ready")
         self._end(Outcome("ok", at=time.time()))
 
     def _fail(self, failure: Failure) -> None:

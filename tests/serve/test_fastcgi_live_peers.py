@@ -1,11 +1,12 @@
 """FastCGI to a running daemon: peers that break the rules, leave, stay silent or come in crowds."""
 
 import os
+import resource
 import select
 import socket
 import struct
-import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -267,23 +268,17 @@ def test_F111_two_hundred_and_a_thousand_connects_at_once(live: Served, tcp: Ser
     assert lives(live)
 
 
-HIGH = """
-import os, resource, sys
-hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
-while os.dup(0) < 1100:
-    pass
-for fd in range(3, 1101):
-    os.set_inheritable(fd, True)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-
-
 @pytest.mark.parametrize("bind", ["", "fcgi://127.0.0.1:0"])
 def test_T2_descriptors_beyond_what_select_can(tmp_path: Path, bind: str) -> None:
-    with served(tmp_path, bind=bind, before=(sys.executable, "-c", HIGH)) as daemon:
-        assert daemon.fds() > 1100
-        with daemon.connect() as peer:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    with served(tmp_path, "--rlimit", f"nofile={min(hard, 4096)}", bind=bind) as daemon:
+        with ExitStack() as idle:
+            idle.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+            for _ in range(1100):
+                idle.enter_context(daemon.connect())
+            assert wait_until(lambda: daemon.fds() > 1100)
+            peer = idle.enter_context(daemon.connect())
             assert peer.ask("/hello").body == b"hello"
             assert peer.ask("/mirror", body=bytes(1 << 20)).body == bytes(1 << 20)
             assert len(peer.ask("/big/5242880").body) == 5 << 20

@@ -245,6 +245,7 @@ def test_T23_a_socket_left_by_a_killed_daemon_is_replaced(tmp_path: Path) -> Non
         live.process.kill()
         live.process.wait()
         assert os.path.exists(live.path)
+        assert wait_until(lambda: refuses(live))  # its workers die a moment later
         live.log_path.write_text("")
         with gated(tmp_path) as again:
             assert again.get("/fast").body == b"fast"
