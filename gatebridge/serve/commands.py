@@ -105,7 +105,7 @@ class Commands:
         found = here.generations.views(monotonic())
         views = [view for some in found.values() for view in some]
         here.outside.slow.stacks(
-            views, here.ask_for_stacks, lambda answer: bool(self._control.later(client, answer))
+            views, here.ask_for_stacks, lambda answer: self._control.later(client, answer)
         )
         return LATER
 

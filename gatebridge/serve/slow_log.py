@@ -119,7 +119,7 @@ class SlowLog:
                     self._ask(view.pid, now, ask, partial(self._entry, view, running))
 
     def stacks(
-        self, views: list[WorkerView], ask: Ask, done: Callable[[dict[str, Any]], None]
+        self, views: list[WorkerView], ask: Ask, done: Callable[[dict[str, Any]], object]
     ) -> None:
         """Collect the stacks of all threads of these workers; done() gets the answer for ctl."""
         alive = [view for view in views if view.state != DEAD]
