@@ -137,10 +137,12 @@ def _plain_fork() -> int:
 def failure(error: BaseException) -> Message:
     """What a child says about why it cannot start."""
     if isinstance(error, GatebridgeError):
-        first, _, rest = str(error).partition("\n")  # an import's error carries its traceback
+        first, _, rest = str(error).partition("\n")  # an import's error may carry its traceback
+        cause = error.__cause__
     else:
-        first = f"{type(error).__name__}: {error}"
-        rest = "".join(traceback.format_exception(error))
+        first, rest, cause = f"{type(error).__name__}: {error}", "", error
+    if not rest and cause is not None:
+        rest = "".join(traceback.format_exception(cause))
     return {"say": "failed", "error": first[:_TEXT_MAX], "traceback": rest[-_TEXT_MAX:]}
 
 
