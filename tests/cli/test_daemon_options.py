@@ -70,6 +70,14 @@ def test_daemon_of_a_broken_application_is_4_and_its_traceback(
         assert "the shop is closed" in (tmp_path / "log").read_text()
 
 
+def test_daemon_of_a_missing_module_tells_who_imports_it(tmp_path: Path) -> None:
+    (tmp_path / "lib.py").write_text("import nothing_of_that_name\n")
+    done = start_background(tmp_path, app="import lib\n" + APP)
+    assert done.returncode == 4
+    assert 'lib.py", line 1' in done.stderr
+    assert "nothing_of_that_name" in done.stderr
+
+
 def test_daemon_that_cannot_bind_is_5(tmp_path: Path) -> None:
     done = start_background(tmp_path, "--bind", "unix:absent/s")
     assert done.returncode == 5
@@ -445,8 +453,8 @@ def test_exit_5_when_it_cannot_bind(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        live = Service(tmp_path, "shop:application", "-b", "http://127.0.0.1:%d" %
-                       taken.getsockname()[1], wait=False)  # fmt: skip
+        bind = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        live = Service(tmp_path, "shop:application", "-b", bind, wait=False)
         assert live.process.wait(DEADLINE_S) == 5
     assert live.log().startswith("gatebridge: bind.failed: ")
 
