@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gatebridge.settings import Configuration
 
 SLOW_LOOK_S = 0.25  # between two looks for slow requests
+SLOW_IDLE_S = 1.0  # while there are none at all
 FILES_LOOK_S = 2.0  # between two looks whether socket files are still there
 _RETRY_S = 1.0  # for messages to the service manager
 
@@ -97,13 +99,20 @@ class Outside:
         if self.notify.waiting:
             self._house.turns.at("notify", now + _RETRY_S, lambda now: self.notify.retry())
 
-    def look_for_slow(self, now: float, views: list[WorkerView]) -> None:
+    def look_for_slow(self, now: float, views: list[WorkerView]) -> float:
+        """Look. After so many seconds again: later while nothing runs that could become slow."""
         self.slow.look(now, views, self._ask)
+        if any(view.running for view in views):
+            return SLOW_LOOK_S
+        return max(SLOW_LOOK_S, min(SLOW_IDLE_S, min(self._slow_limits(), default=0.0) / 2))
 
     @property
     def wants_slow(self) -> bool:
+        return bool(self._slow_limits())
+
+    def _slow_limits(self) -> list[float]:
         limits = self.slow.timeout
-        return bool(limits) and (isinstance(limits, float) or any(limits.values()))
+        return [s for s in limits.values() if s] if isinstance(limits, Mapping) else [limits]
 
     def _watchdog(self, now: float) -> None:
         self.notify.watchdog()

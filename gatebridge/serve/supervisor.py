@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatebridge.control_client import daemon_name
 from gatebridge.errors import ConfigError, UseError
-from gatebridge.serve import binds, privileges, reexec, spawn
+from gatebridge.serve import binds, privileges, spawn
 from gatebridge.serve.background import Report
 from gatebridge.serve.commands import Commands
 from gatebridge.serve.crew import KILL_S, QUICK_S
@@ -25,8 +25,9 @@ from gatebridge.serve.generations import Generations
 from gatebridge.serve.house import House
 from gatebridge.serve.log_file import LogFile
 from gatebridge.serve.notify import find_notify
-from gatebridge.serve.outside import FILES_LOOK_S, SLOW_LOOK_S, Outside
+from gatebridge.serve.outside import FILES_LOOK_S, Outside
 from gatebridge.serve.scoreboard import WORKERS_MAX
+from gatebridge.serve.successor import Successor
 from gatebridge.serve.turns import Turns
 from gatebridge.serve.worker_log import DEBUG, ERROR, INFO, LEVELS, WARNING, WorkerLog
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from gatebridge.serve.hooks import Hooks
     from gatebridge.serve.listen import Listener
     from gatebridge.serve.reexec import Heritage
-    from gatebridge.serve.spawn import Death
     from gatebridge.settings import Configuration
 
 BOOT_FAILED: Final = 3  # exit status: no worker of the first generation could boot
@@ -45,7 +45,6 @@ LOAD_FAILED: Final = 4  # the application cannot be loaded
 GONE_S: Final = 5.0  # for killed workers to be gone, before we go without them
 AGAIN_S: Final = 30.0  # between two tries to replace a lost socket file
 _FAULT_S = 0.5  # a pause after a fault of ours, which may come again at once
-TRIAL_S: Final = 60.0  # for the trial run of a new program
 
 
 class Supervisor:
@@ -83,13 +82,12 @@ class Supervisor:
         self._notify = find_notify(os.environ, os.getpid())
         self.generations = Generations(self.house, self._notify)
         self.outside = Outside(self.house, self._notify, self.ask_for_stacks)
+        self._successor = Successor(self.house, self.generations, self.outside)
         self._follow = Follow(self.house, self._files_changed)
         self.house.files = self._follow.follow
         self._signals: list[int] = []
         self._status = 0
         self._end = inf  # when we go, whoever is left
-        self._trial = 0  # pid of the next program's
-        self._upgrade = False  # is wanted
         self._known: Configuration | None = None  # what was last seen to serve
         self._lost_until = -inf
 
@@ -162,8 +160,7 @@ class Supervisor:
         live = self.generations.live
         if live is not None and live.configuration is not self._known:
             self._serves(live.configuration)
-        if self._upgrade and not self._trial and self.generations.coming is None:
-            self._try_out()
+        self._successor.consider()
 
     def _serves(self, configuration: Configuration) -> None:
         if self._known is None:
@@ -176,7 +173,7 @@ class Supervisor:
         self._known = configuration
         self._follow.configure(configuration)
         if self.outside.wants_slow:
-            self.house.turns.at("slow", monotonic() + SLOW_LOOK_S, self._look_for_slow)
+            self.house.turns.at("slow", monotonic(), self._look_for_slow)
 
     def _give_up(self, failure: Failure) -> None:
         self._status = LOAD_FAILED if failure.load else BOOT_FAILED
@@ -190,9 +187,9 @@ class Supervisor:
 
     def _look_for_slow(self, now: float) -> None:
         views = [view for some in self.generations.views(now).values() for view in some]
-        self.outside.look_for_slow(now, views)
+        again = now + self.outside.look_for_slow(now, views)
         if self.outside.wants_slow and not self.stopping:
-            self.house.turns.at("slow", now + SLOW_LOOK_S, self._look_for_slow)
+            self.house.turns.at("slow", again, self._look_for_slow)
 
     def _look_for_files(self, now: float) -> None:
         """A socket's file that somebody removed is made again, for new workers."""
@@ -256,10 +253,12 @@ class Supervisor:
             crew.tell({"do": "level", "level": level})
 
     def more(self) -> None:
-        self.scale(lambda before: before + 1)
+        if self.generations.serving():
+            self.scale(lambda before: before + 1)
 
     def fewer(self) -> None:
-        self.scale(lambda before: before - 1)
+        if self.generations.serving():
+            self.scale(lambda before: before - 1)
 
     def scale(self, change: Callable[[int], int], pool: str = "") -> Crew:
         """Another number of workers, of the first pool or the one that is named.
@@ -292,63 +291,12 @@ class Supervisor:
     def reap(self) -> None:
         now = monotonic()
         for death in spawn.reap():
-            if death.pid == self._trial:
-                self._tried_out(death)
-            elif not self.generations.ended(death, now):
+            known = self._successor.ended(death, self.stopping)
+            if not (known or self.generations.ended(death, now)):
                 self.house.log.line(DEBUG, f"a process left behind, {death.pid}, ended: {death}")
 
-    # -- another program
-
     def re_execute(self) -> None:
-        if not self.stopping:
-            self._upgrade = True  # when no reload is under way
-
-    def _try_out(self) -> None:
-        self._upgrade = False
-        try:
-            self._trial = reexec.try_out(self._estate(), self._environment())
-            self.house.turns.at("trial", monotonic() + TRIAL_S, self._end_trial)
-        except OSError as error:
-            self.house.log.line(ERROR, f"reexec.failed: {error}")
-
-    def _end_trial(self, now: float) -> None:
-        if spawn.is_child(self._trial):
-            os.kill(self._trial, signal.SIGKILL)
-
-    def _tried_out(self, death: Death) -> None:
-        self._trial = 0
-        self.house.turns.cancel("trial")
-        if self.stopping:
-            return
-        if death.status:
-            text = f"reexec.failed: a trial run of the new program ended with {death}"
-            self.house.log.line(ERROR, f"{text}; this one goes on")
-            return
-        self.house.log.line(INFO, "re-executing with the same sockets")
-        self._notify.reloading("re-executing")
-        try:
-            reexec.execute(self._estate(), self._environment())
-        except OSError as error:
-            self.house.log.line(ERROR, f"reexec.failed: {error}")
-            self._notify.ready()
-
-    def _environment(self) -> dict[str, str]:
-        return {**os.environ, **self._notify.environment()}
-
-    def _estate(self) -> reexec.Estate:
-        control = self.outside.control
-        return reexec.Estate(
-            self.generations.number,
-            self.house.folder,
-            [(one.bind.text, one.fd) for one in self.generations.listeners],
-            (control.sock.fileno(), control.path) if control is not None else (-1, ""),
-            [
-                reexec.leave(member, crew.pool.name)
-                for crew in self.generations.crews()
-                for member in crew.members.values()
-                if member.pid
-            ],
-        )
+        self._successor.wanted = not self.stopping
 
     def _finish(self) -> None:
         """Nothing of ours stays behind."""
