@@ -217,6 +217,7 @@ def test_twenty_five_hups_in_half_a_second(tmp_path: Path) -> None:
         assert len({row["generation"] for row in rows}) == 1, rows
         live.version("last")  # nothing of the 25 stands in the way of the next
         assert live.ctl("reload")["ok"]
+        live.settled(2)
         assert front.ask("/version").body == b"last"
 
 
