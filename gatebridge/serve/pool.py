@@ -26,7 +26,8 @@ WINDOW_S: Final = 60.0
 FORKS_A_WINDOW: Final = 12  # of workers that have not become ready
 DEATHS_A_WINDOW: Final = 5  # of ready workers, before somebody is alarmed
 PROVEN_S: Final = 1.0  # a worker that dies so soon after ready has failed to start
-LOOK_S: Final = 0.25  # between two looks while spare workers are counted
+LOOK_S: Final = 0.25  # between two looks while workers of a pool that grows by need are busy
+CALM_LOOK_S: Final = 1.0  # while none of them is: nobody tells when one becomes busy
 RETIRE_S: Final = 1.0  # between two spare workers that are sent away
 BOOT_S: Final = 120.0  # for a worker to become ready
 
@@ -202,8 +203,7 @@ class PoolPlan:
         if pending and not counts.room and not counts.starting:
             want = max(want, 1)
         want = min(want, self.most - counts.fresh)
-        busy = len(idle) != len(counts.ready) or len(idle) > high
-        look = now + LOOK_S if busy or counts.leaving else inf
+        look = now + self._pace(counts, len(idle) > high)
         poll = not counts.room and not counts.starting and counts.fresh < self.most
         return Actions(max(0, want), retire, (), look, poll)
 
@@ -217,13 +217,19 @@ class PoolPlan:
             [_idle_since(view) + self.idle_s for view in idle if view.key not in retire],
             default=inf,
         )
-        if len(idle) < len(counts.ready) + len(counts.leaving):
-            look = min(look, now + LOOK_S)
+        if counts.ready or counts.leaving:
+            look = min(look, now + self._pace(counts, False))
         if pending and not counts.room:
             fork = max(fork, 1 - counts.starting)
         want = min(max(fork, self._start - counts.fresh), self.most - counts.fresh)
         poll = not counts.room and not counts.starting and counts.fresh < self.most
         return Actions(max(0, want), retire, (), look, poll)
+
+    def _pace(self, counts: _Counts, more: bool) -> float:
+        """After how long to look again. more: some are to be sent away."""
+        serving = (*counts.ready, *counts.leaving)
+        busy = more or counts.leaving or any(view.running for view in serving)
+        return LOOK_S if busy else CALM_LOOK_S
 
     def _replace(self, counts: _Counts) -> tuple[int, tuple[int, ...]]:
         """Of pools that grow by need: one worker for those that leave, who go when it is ready."""

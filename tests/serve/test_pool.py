@@ -6,10 +6,12 @@ import pytest
 
 from gatebridge.serve.pool import (
     BOOT_S,
+    CALM_LOOK_S,
     DEATHS_A_WINDOW,
     DRAINING,
     FORKS_A_WINDOW,
     LEAVING,
+    LOOK_S,
     PROVEN_S,
     READY,
     STARTING,
@@ -98,7 +100,7 @@ def test_nothing_to_do_is_nothing_to_wake_for() -> None:
         made.tick(NOW, [])
         made.ready()
     assert plan("static", 2).tick(NOW, workers("ii")) == Actions()
-    assert plan("dynamic", 4, 1, 2).tick(NOW, workers("ii")) == Actions()
+    assert plan("dynamic", 4, 1, 2).tick(NOW, workers("ii")) == Actions(look=NOW + CALM_LOOK_S)
     assert plan("ondemand", 2).tick(NOW, []) == Actions(poll=True)
 
 
@@ -110,14 +112,18 @@ def test_dynamic_spare_workers_go_one_a_second() -> None:
 
 
 def test_ondemand_wakes_when_the_next_one_is_idle_for_long() -> None:
+    done = plan("ondemand", 4, idle_s=60.5).tick(NOW, workers("ii"))
+    assert done.look == NOW + 0.5
     done = plan("ondemand", 4, idle_s=100.0).tick(NOW, workers("ii"))
-    assert done.look == NOW - 60 + 100.0
+    assert done.look == NOW + CALM_LOOK_S  # until then they may become busy, and nobody says so
+    done = plan("ondemand", 4, idle_s=100.0).tick(NOW, workers("ib"))
+    assert done.look == NOW + LOOK_S
 
 
 def test_ondemand_idle_counts_from_the_last_request() -> None:
-    calm = View(1, READY, NOW - 500, calm=NOW - 1)
+    calm = View(1, READY, NOW - 500, calm=NOW - 9.5)
     done = plan("ondemand", 4, idle_s=10.0).tick(NOW, [calm])
-    assert (done.retire, done.look) == ((), NOW + 9)
+    assert (done.retire, done.look) == ((), NOW + 0.5)
 
 
 def test_a_drain_that_takes_too_long_is_ended() -> None:
