@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import signal
 from dataclasses import dataclass
 from math import inf
@@ -13,6 +12,7 @@ from gatebridge.serve import channel
 from gatebridge.serve.pool import DEATHS_A_WINDOW, LEAVING, PROVEN_S, READY, STARTING
 from gatebridge.serve.printed import Printed
 from gatebridge.serve.stem import LOAD_FAILED
+from gatebridge.serve.waiting import Waiting
 from gatebridge.serve.worker_log import DEBUG, ERROR, INFO, WARNING
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Crew:
         self._house = house
         self._births = births
         self._printed = Printed(house, pool.name)
-        self._polled = False
+        self._waiting = Waiting(house.turns, listeners, self._touch)
         self._said = {
             "ready": self._ready,
             "failed": self._failed,
@@ -111,7 +111,7 @@ class Crew:
                     self.members[key].drain(now, self._grace_s)
             added = done.fork > 0 and self._add(done.fork, now)
             if not (added or done.kill or any(key in self.members for key in done.retire)):
-                self._poll(done.poll)
+                self._waiting.tell(done.poll)
                 return
 
     def _views(self, now: float) -> list[View]:
@@ -139,23 +139,7 @@ class Crew:
 
     def _pending(self) -> bool:
         """Whether a connection waits; only pools that grow by need want to know."""
-        return self.plan.mode in ("dynamic", "ondemand") and self._has_queue()
-
-    def _has_queue(self) -> bool:
-        poll = select.poll()
-        for listener in self.listeners:
-            poll.register(listener.fd, select.POLLIN)
-        return any(flags & select.POLLIN for _, flags in poll.poll(0))
-
-    def _poll(self, wanted: bool) -> None:
-        if wanted == self._polled:
-            return
-        self._polled = wanted
-        for listener in self.listeners:
-            if wanted:
-                self._house.turns.watch(listener.fd, self._touch, self)
-            else:
-                self._house.turns.forget(listener.fd, self)
+        return self.plan.mode in ("dynamic", "ondemand") and self._waiting.now()
 
     def _touch(self) -> None:
         self.dirty = True
@@ -353,7 +337,7 @@ class Crew:
     def stop(self, now: float) -> None:
         """Finish what is under way and what is queued; nobody else is there to take it."""
         serving = self.count(READY, LEAVING)
-        if not self.members and self.plan.mode != "held" and self._has_queue():
+        if not self.members and self.plan.mode != "held" and self._waiting.now():
             self._add(1, now)  # somebody was let in
         self._retire(now)
         for member in self.members.values():
@@ -373,7 +357,7 @@ class Crew:
         """No new workers from now on."""
         self.plan.mode = "held"
         self.dirty = True
-        self._poll(False)
+        self._waiting.tell(False)
         if self.stem is not None and self.stem.wanted:
             self.stem.wanted = False
             self.stem.deadline = now + QUICK_S
