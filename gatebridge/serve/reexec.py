@@ -40,6 +40,7 @@ class Estate:
     listeners   bind and descriptor of each
     control     the control socket's descriptor and path
     workers     pool, pid and descriptors of each
+    inboxes     descriptors by pool: workers of both programs pass connections there
     generation  the number of the last one
     folder      where the program begins, by the name it was entered with
     """
@@ -49,9 +50,11 @@ class Estate:
     listeners: list[tuple[str, int]]
     control: tuple[int, str]
     workers: list[dict[str, Any]]
+    inboxes: dict[str, list[int]]
 
     def fds(self) -> list[int]:
         found = [fd for _, fd in self.listeners]
+        found += [fd for fds in self.inboxes.values() for fd in fds]
         for worker in self.workers:
             found += [worker["channel"], worker["dump"], worker["output"]]
         return [fd for fd in (*found, self.control[0]) if fd >= 0]
@@ -66,6 +69,7 @@ class Estate:
                 "listeners": self.listeners,
                 "control": self.control,
                 "workers": self.workers,
+                "inboxes": self.inboxes,
             }
         )
         return {VARIABLE: text}
@@ -76,6 +80,7 @@ class Heritage:
     """The same, taken over. trial: look at it, and exit.
 
     workers  by pool; they serve, and know nothing of the change
+    inboxes  by pool; whoever takes one over takes it out
     """
 
     trial: bool
@@ -84,6 +89,14 @@ class Heritage:
     control: socket.socket | None = None
     control_path: str = ""
     workers: dict[str, list[Member]] = field(default_factory=dict)
+    inboxes: dict[str, list[int]] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """What nobody has taken over."""
+        for fds in self.inboxes.values():
+            for fd in fds:
+                os.close(fd)
+        self.inboxes.clear()
 
 
 def leave(worker: Member, pool: str) -> dict[str, Any]:
@@ -163,6 +176,8 @@ def _take(left: dict[str, Any]) -> Heritage:
     control, found.control_path = left["control"]
     if control >= 0:
         found.control = _socket(control)
+    for name, fds in left["inboxes"].items():
+        found.inboxes[name] = [_pipe(fd) for fd in fds]
     for key, worker in enumerate(left["workers"]):
         member = Member(
             -1 - key, NO_SLOT, worker["generation"], _socket(worker["channel"]),

@@ -81,4 +81,10 @@ class Successor:
                 for member in crew.members.values()
                 if member.pid
             ],
+            self._inboxes(),
         )
+
+    def _inboxes(self) -> dict[str, list[int]]:
+        pools = {crew.pool.name: crew.pool for crew in self._generations.serving()}
+        found = {name: self._house.hooks.open_inbox(pool) for name, pool in pools.items()}
+        return {name: list(inbox.fds) for name, inbox in found.items() if inbox is not None}

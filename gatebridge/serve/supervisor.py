@@ -109,6 +109,7 @@ class Supervisor:
             self.house.log.line(WARNING, "processes that workers leave behind will not be reaped")
         if heritage is not None:
             self.generations.adopt(heritage, self._configuration)
+            heritage.close()
         self.generations.begin(self._configuration, self._listeners)
         self.outside.open(self._configuration, self.name, heritage)
         if self.outside.control is not None:
