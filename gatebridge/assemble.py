@@ -108,7 +108,8 @@ def new_loop(
     inbox: Inbox | None = None,
 ) -> Loop:
     """slot and inbox: of a supervised worker."""
-    loop = Loop(listeners, settings.threads, settings.max_queue, slot, inbox)
+    siblings = slot is not None and worker_count(settings.workers) > 1
+    loop = Loop(listeners, settings.threads, settings.max_queue, slot, inbox, siblings)
     loop.timeout_s = settings.timeout
     loop.queue_s = settings.queue_timeout
     return loop

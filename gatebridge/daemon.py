@@ -27,7 +27,6 @@ from gatebridge.serve.supervisor import SIGNALS, Supervisor
 from gatebridge.serve.warm_up import warm_up
 from gatebridge.serve.worker import Worker
 from gatebridge.serve.worker_log import LEVELS, WorkerLog
-from gatebridge.settings import worker_count
 
 if TYPE_CHECKING:
     import socket
@@ -69,6 +68,7 @@ class Daemon:
     def __init__(self, asked: Asked, configuration: Configuration, passed: Passed) -> None:
         self._asked = asked
         self._passed = passed
+        self._inboxes: dict[str, Inbox] = {}
         self._files: dict[str, LogFile] = {}  # opened before privileges are dropped
         self._error_path = configuration.settings.error_logfile
         self._file(self._error_path)
@@ -84,6 +84,10 @@ class Daemon:
 
     def descriptors(self, pool: Pool) -> Sequence[int]:
         return [self._file(path).fd for path in self._paths(pool)]
+
+    def adopt(self, pool: Pool, fds: Sequence[int]) -> None:
+        for path, fd in zip(self._paths(pool), fds, strict=False):
+            self._file(path).adopt(fd)
 
     def reopen(self, pool: Pool) -> Sequence[int]:
         """After a rotation: descriptors of the new files, for workers that could not open them."""
@@ -109,7 +113,10 @@ class Daemon:
         return opened
 
     def open_inbox(self, pool: Pool) -> Inbox | None:
-        return Inbox() if worker_count(pool.settings.workers) > 1 else None
+        """One for all generations: what an old one leaves is taken by the new one."""
+        if pool.name not in self._inboxes:
+            self._inboxes[pool.name] = Inbox()
+        return self._inboxes[pool.name]
 
     def load_applications(self, pool: Pool) -> Applications:
         return load_applications(pool)
@@ -181,8 +188,7 @@ class Daemon:
         loop = new_loop(listeners, settings, slot, inbox)
 
         def reopen(fds: list[int]) -> None:
-            for file, fd in zip(files, fds, strict=False):
-                file.adopt(fd)
+            self.adopt(pool, fds)
 
         lifetime = Lifetime(
             settings.max_requests,
@@ -190,6 +196,7 @@ class Daemon:
             settings.max_lifetime,
             settings.max_rss,
             settings.graceful_timeout,
+            settings.pm == "ondemand",
         )
         lost = lambda: sum(file.lost for file in files)  # noqa: E731 - two words in place
         duty = Duty(sock, slot, loop, log, lifetime, reopen, lost)

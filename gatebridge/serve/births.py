@@ -103,10 +103,8 @@ class Births:
         return self._member(index, pipes, now)
 
     def close(self) -> None:
-        """No child will be made any more."""
-        if self._inbox is not None:
-            self._inbox.close()
-            self._inbox = None
+        """No child will be made any more. The inbox goes on with the next generation."""
+        self._inbox = None
 
     def _fork(self, index: int, now: float, be: Callable[[int, list[int]], int]) -> Member:
         try:
@@ -154,6 +152,7 @@ class Births:
             lambda: self._house.hooks.load_applications(self._pool),
             self._work,
             self._keep(),
+            lambda fds: self._house.hooks.adopt(self._pool, fds),
             self._pool.settings.reload,
         ).run()
 

@@ -208,6 +208,8 @@ class Crew:
             member.become(READY, now)
             member.calm = now
             self.plan.ready()
+            if self._house.level:  # another than the configuration's, which it has
+                member.tell({"do": "level", "level": self._house.level})
 
     def _failed(self, member: Member, message: Message, now: float) -> None:
         error, trace = channel.text_of(message, "error"), channel.text_of(message, "traceback")
@@ -367,6 +369,8 @@ class Crew:
     def tell(self, message: Message, fds: Sequence[int] = ()) -> None:
         for member in self.members.values():
             member.tell(message, fds)
+        if self.stem is not None:
+            self.stem.tell(message, fds)
 
     def close(self) -> None:
         """Nobody is left."""

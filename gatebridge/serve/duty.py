@@ -26,13 +26,14 @@ TICK_S = 1.0  # between two looks at what only time changes
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """When a worker is replaced; 0 for never. lost: log lines not written so far."""
+    """When a worker is replaced; 0 for never. on_demand: one that nobody needs is sent away."""
 
     requests: int
     jitter: int
     seconds: float
     rss: int
     grace_s: float
+    on_demand: bool
 
 
 class Duty:
@@ -43,7 +44,7 @@ class Duty:
     """
 
     __slots__ = ("_lifetime", "_limit", "_log", "_loop", "_lost", "_reopen", "_slot", "_sock",
-                 "_started", "_wake", "left", "takes_queue")  # fmt: skip
+                 "_started", "_told", "_wake", "left", "takes_queue")  # fmt: skip
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Duty:
         self._lost = lost
         self._started = monotonic()
         self._wake = -1
+        self._told = 0  # requests, when we last said that we are idle
         self.left = False  # the supervisor was told that we want to go
         self.takes_queue = False  # on leaving: nobody else will serve what the kernel has queued
         self._limit = lifetime.requests and lifetime.requests + randint(0, lifetime.jitter)
@@ -113,6 +115,9 @@ class Duty:
         loop, lifetime = self._loop, self._lifetime
         rss = rss_bytes()
         requests = loop.served
+        if lifetime.on_demand and requests != self._told:
+            self._told = requests
+            channel.send(self._sock, {"say": "idle"})  # from now on, if nothing more comes
         failed, slow = self._log.failures, 0
         self._slot.count(requests, failed, slow, self._lost(), rss, len(loop.pending))
         if lifetime.rss and rss > lifetime.rss:

@@ -45,10 +45,13 @@ class Hooks(Protocol):
         """Open every bind of every pool. raises ConfigError, with none left open"""
 
     def open_inbox(self, pool: Pool) -> Inbox | None:
-        """Before the workers of a pool and generation are forked; None where it has no use."""
+        """Before the first worker of a generation is forked: the pool's, which goes on after it."""
 
     def descriptors(self, pool: Pool) -> Sequence[int]:
         """What a worker needs open beside listeners, inbox, channel and pipes: its logs."""
+
+    def adopt(self, pool: Pool, fds: Sequence[int]) -> None:
+        """In a child: write to these from now on, which reopen() gave."""
 
     def reopen(self, pool: Pool) -> Sequence[int]:
         """After a rotation: the same logs, opened anew, for workers that could not do it."""

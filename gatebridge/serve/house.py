@@ -54,6 +54,7 @@ class House:
     dumped: Callable[[int, bytes], None] = lambda pid, data: None
     gone: Callable[[int], None] = lambda pid: None
     files: Callable[[str, list[str]], None] = lambda pool, files: None
+    level: str = ""  # of logs, when somebody has changed it since the last reload
     _free: set[int] = field(default_factory=lambda: set(range(WORKERS_MAX)))
     _key: int = 0
     _looked: tuple[float, dict[int, WorkerView]] = (-1.0, {})

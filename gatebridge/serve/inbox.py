@@ -1,7 +1,8 @@
 """Connections on their way from a worker that is stuck to one that is not.
 
-All workers of a pool and generation hold both ends of one socket pair, so what is offered waits
-in the kernel for whoever is free first, be it the worker that offered it.
+All workers of a pool hold both ends of one socket pair, so what is offered waits in the kernel for
+whoever is free first, be it the worker that offered it. One that drains offers the kept connections
+that it has no request of, rather than closing them while the next request may be on its way.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ _FDS = socket.CMSG_SPACE(array("i").itemsize)
 
 
 class Passed:
-    """A connection that was taken over. listener: its number in the pool's list of listeners."""
+    """A connection that was taken over. listener: what its Listener.text says."""
 
     __slots__ = ("fd", "listener", "peer")
 
-    def __init__(self, listener: int, peer: object, fd: int) -> None:
+    def __init__(self, listener: str, peer: object, fd: int) -> None:
         self.listener = listener
         self.peer = peer
         self.fd = fd
 
 
 class Inbox:
-    """Made in the supervisor before any worker of the generation is forked."""
+    """Made in the supervisor before any worker of the pool is forked."""
 
     __slots__ = ("_offers", "_takes")
 
@@ -49,7 +50,7 @@ class Inbox:
         """Readable when take() has something."""
         return self._takes.fileno()
 
-    def offer(self, listener: int, peer: object, fd: int) -> bool:
+    def offer(self, listener: str, peer: object, fd: int) -> bool:
         """Send a copy of a descriptor. False: the inbox is full, so keep the connection."""
         said = json.dumps([listener, list(peer) if isinstance(peer, tuple) else ""]).encode()
         try:
@@ -69,7 +70,7 @@ class Inbox:
                 fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
         try:
             listener, peer = json.loads(data)
-            return Passed(int(listener), tuple(peer) if peer else "", fds[0])
+            return Passed(str(listener), tuple(peer) if peer else "", fds[0])
         except (ValueError, TypeError, IndexError):  # out of descriptors: it was closed on the way
             for fd in fds:
                 os.close(fd)

@@ -74,8 +74,10 @@ class Loop:
         max_queue: int,
         board: WorkerSlot | None = None,
         inbox: Inbox | None = None,
+        siblings: bool = False,
     ) -> None:
         self.board = board
+        self.siblings = siblings  # other workers may be free when all threads here are stuck
         self.inbox = inbox
         self.order = listeners
         self.timeout_s = 0.0  # for an application call; 0 for no end
@@ -256,7 +258,12 @@ class Loop:
         passed = self.inbox.take() if self.inbox is not None else None
         if passed is None:
             return False
-        listener = self.order[passed.listener]
+        for listener in self.order:
+            if listener.text == passed.listener:
+                break
+        else:  # nobody of this generation listens there
+            os.close(passed.fd)
+            return True
         connection = Connection(listener.adopt(passed.fd), listener.site, passed.peer)
         connection.served = True  # it is a kept one: no deadline for its next request
         self.handle(connection, slot)
@@ -265,7 +272,7 @@ class Loop:
     def pass_on(self, connection: Connection) -> bool:
         """Let another worker have a kept connection on which a request waits, unread."""
         inbox, fd = self.inbox, connection.fd
-        if inbox is None or self.draining or not connection.turn.acquire(False):
+        if inbox is None or not connection.turn.acquire(False):
             return False
         try:
             if not connection.lock.acquire(False):
@@ -273,10 +280,10 @@ class Loop:
             try:
                 if not connection.resting or self.connections.get(fd) is not connection:
                     return False
-                number = [listener.site for listener in self.order].index(connection.site)
+                name = connection.site.bind
                 self.poller.remove(fd)
                 del self.connections[fd]
-                if inbox.offer(number, connection.peer, fd):
+                if inbox.offer(name, connection.peer, fd):
                     connection.expire_locked()
                     return True
                 connection.level = False

@@ -39,6 +39,7 @@ class Stem:
     load        imports the applications
     work        a worker's life: the applications, its slot, the descriptors it was sent
     keep        descriptors that every worker needs beside those
+    adopt       takes the descriptors of logs that were opened anew
     follow      tell which files the application consists of
     """
 
@@ -49,8 +50,10 @@ class Stem:
         load: Callable[[], object],
         work: Work,
         keep: tuple[int, ...],
+        adopt: Callable[[list[int]], None],
         follow: bool = False,
     ) -> None:
+        self._adopt = adopt
         self._sock = sock
         self._supervisor = supervisor
         self._load = load
@@ -80,6 +83,9 @@ class Stem:
             slot = message.get("slot")
             if message.get("do") == "quit":
                 return 0
+            if message.get("do") == "reopen":
+                self._adopt(fds)
+                continue
             if message.get("do") == "fork" and isinstance(slot, int):
                 self._fork(applications, slot, fds)
             for fd in fds:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatebridge.control_client import daemon_name
 from gatebridge.errors import ConfigError, UseError
-from gatebridge.serve import binds, privileges, spawn
+from gatebridge.serve import binds, hung, privileges, spawn
 from gatebridge.serve.background import Report
 from gatebridge.serve.commands import Commands
 from gatebridge.serve.crew import KILL_S, QUICK_S
@@ -85,6 +85,7 @@ class Supervisor:
         self._successor = Successor(self.house, self.generations, self.outside)
         self._follow = Follow(self.house, self._files_changed)
         self.house.files = self._follow.follow
+        self._hung = hung.Hung(log, self.ask_for_stacks)
         self._signals: list[int] = []
         self._status = 0
         self._end = inf  # when we go, whoever is left
@@ -170,9 +171,12 @@ class Supervisor:
             self._report.ready()
         else:
             self.house.log.level = LEVELS[configuration.settings.log_level]
+            self.house.level = ""
             self.outside.configure(configuration)
         self._known = configuration
         self._follow.configure(configuration)
+        if self._hung.wanted(self.generations.crews()):
+            self.house.turns.at("hung", monotonic() + hung.LOOK_S, self._look_for_hung)
         if self.outside.wants_slow:
             self.house.turns.at("slow", monotonic(), self._look_for_slow)
 
@@ -191,6 +195,12 @@ class Supervisor:
         again = now + self.outside.look_for_slow(now, views)
         if self.outside.wants_slow and not self.stopping:
             self.house.turns.at("slow", again, self._look_for_slow)
+
+    def _look_for_hung(self, now: float) -> None:
+        crews = list(self.generations.crews())
+        self._hung.look(now, crews, self.generations.views(now))
+        if self._hung.wanted(crews):
+            self.house.turns.at("hung", now + hung.LOOK_S, self._look_for_hung)
 
     def _look_for_files(self, now: float) -> None:
         """A socket's file that somebody removed is made again, for new workers."""
@@ -250,6 +260,7 @@ class Supervisor:
 
     def log_level(self, level: str) -> None:
         self.house.log.level = LEVELS[level]
+        self.house.level = level
         for crew in self.generations.crews():
             crew.tell({"do": "level", "level": level})
 

@@ -158,7 +158,8 @@ class Watch:
         for fd, _ in loop.poller.poll(0.0, _LAST_RESORT):
             connection = loop.connections.get(fd)
             if connection is not None:
-                if not loop.pass_on(connection):
+                passes = loop.siblings and not loop.draining
+                if not (passes and loop.pass_on(connection)):
                     loop.handle(connection, None)
                 continue
             if fd == loop.inbox_fd:
@@ -179,7 +180,7 @@ class Watch:
         what would wait too long is taken in, so that it gets its 503.
         """
         loop = self._loop
-        if loop.inbox is None:
+        if not loop.siblings:
             return ACCEPT_STUCK_S
         self._looks += 1
         if self._looks % _LOOKS == 0:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from gatebridge.serve.connection import Connection
     from gatebridge.serve.duty import Duty
     from gatebridge.serve.listen import Listener
     from gatebridge.serve.loop import Loop
@@ -154,14 +155,14 @@ class Worker:
         loop.draining = True
         if duty is not None:
             duty.draining()
-        for listener in self._listeners:
-            if duty is None or duty.takes_queue:
+        if duty is None or duty.takes_queue:  # nobody comes after us
+            for listener in self._listeners:
                 self._take_queue(listener)
-            loop.poller.remove(listener.fd)
-            loop.listeners.pop(listener.fd, None)
+            while loop.take_over(None):
+                continue
+        loop.refuse_new()
+        for listener in self._listeners:
             listener.close()
-        while loop.take_over(None):  # its requests wait for somebody of this generation
-            continue
         quiet = 0
         started = monotonic()
         while monotonic() < deadline:
@@ -179,6 +180,11 @@ class Worker:
                 return
             self._loop.handle(connection, None)
 
+    def _passes(self, connection: Connection) -> bool:
+        """Let another worker have it: a front server may be writing the next request to it."""
+        duty = self._duty
+        return duty is not None and not duty.takes_queue and self._loop.pass_on(connection)
+
     def _close_idle(self, fresh_too: bool) -> int:
         """Close connections between requests; how many are not."""
         left = 0
@@ -192,5 +198,6 @@ class Worker:
             if connection.readable():  # a request that a poller is about to read
                 left += 1
                 continue
-            self._loop.drop(connection)
+            if not self._passes(connection):
+                self._loop.drop(connection)
         return left
