@@ -178,6 +178,8 @@ class Whole:
     """``gatebridge serve`` on four Unix sockets, one for each protocol, and a control socket.
 
     prefix  what runs it, as strace with its options
+    ready   wait for the workers
+    output  its standard error; the file "log" without
     """
 
     def __init__(
@@ -191,6 +193,7 @@ class Whole:
         binds: Sequence[str] = ("", "scgi", "uwsgi", "http"),
         env: dict[str, str] | None = None,
         ready: bool = True,
+        output: int | None = None,
     ) -> None:
         self.folder = folder
         self.gates: list[Gate] = []
@@ -210,7 +213,7 @@ class Whole:
                 env={**environment(folder), **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=log,
+                stderr=log if output is None else output,
             )
         try:
             if ready:
