@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gatebridge.serve import spawn
 from gatebridge.serve.births import Births
 from gatebridge.serve.crew import Crew
 from gatebridge.serve.pool import READY, PoolPlan
@@ -92,7 +93,10 @@ def heirs(house: House, configuration: Configuration, heritage: Heritage) -> lis
         births = Births(house, pool, number, mine, _privileges(pool, house.folder))
         crew = Crew(house, pool, number, mine, PoolPlan("held", 0), births)
         for member in members:
-            crew.adopt(member)
+            if spawn.is_child(member.pid):
+                crew.adopt(member)
+            else:
+                member.close()
         found.append(crew)
     return found
 

@@ -21,16 +21,21 @@ TRIAL_S: Final = 60.0  # for the trial run
 class Successor:
     """wanted: it has been asked for, and begins when no reload is under way."""
 
-    __slots__ = ("_generations", "_house", "_outside", "_trial", "wanted")
+    __slots__ = ("_generations", "_house", "_outside", "_passed", "_trial", "wanted")
 
     def __init__(self, house: House, generations: Generations, outside: Outside) -> None:
         self._house = house
         self._generations = generations
         self._outside = outside
         self._trial = 0  # its pid
+        self._passed = False  # the trial went well
         self.wanted = False
 
     def consider(self) -> None:
+        """At the end of a turn, when everything that happened before is known."""
+        if self._passed:
+            self._passed = False
+            self._become()
         if self.wanted and not self._trial and self._generations.coming is None:
             self.wanted = False
             try:
@@ -44,7 +49,7 @@ class Successor:
             os.kill(self._trial, signal.SIGKILL)
 
     def ended(self, death: Death, stopping: bool) -> bool:
-        """Whether it was the trial run. If that went well this program ends here."""
+        """Whether it was the trial run. If that went well this program ends with the turn."""
         if death.pid != self._trial:
             return False
         self._trial = 0
@@ -52,8 +57,8 @@ class Successor:
         if death.status:
             text = f"reexec.failed: a trial run of the new program ended with {death}"
             self._house.log.line(ERROR, f"{text}; this one goes on")
-        elif not stopping:
-            self._become()
+        else:
+            self._passed = not stopping
         return True
 
     def _become(self) -> None:

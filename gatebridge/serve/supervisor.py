@@ -162,7 +162,8 @@ class Supervisor:
         live = self.generations.live
         if live is not None and live.configuration is not self._known:
             self._serves(live.configuration)
-        self._successor.consider()
+        if not self.stopping:
+            self._successor.consider()
 
     def _serves(self, configuration: Configuration) -> None:
         if self._known is None:

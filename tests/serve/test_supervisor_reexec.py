@@ -146,6 +146,32 @@ def test_binary_upgrade_no_signal_is_lost_on_the_way(tmp_path: Path) -> None:
         assert not (tmp_path / "main.sock").exists()
 
 
+def test_binary_upgrade_no_death_is_lost_on_the_way(tmp_path: Path) -> None:
+    """A worker dies in the moment in which the trial run ends well."""
+    with supervised(tmp_path) as live:
+        live.settled(1)
+        daemon = (tmp_path / "daemon.py").read_text()
+        wait = "import os\nif os.path.exists('f'): open('f').read()\n"
+        (tmp_path / "daemon.py").write_text(daemon.replace("import json", f"{wait}import json", 1))
+        fifo = live.fifo("f")
+        before = live.children()
+        live.signal(signal.SIGUSR2)
+        fifo.entered()
+        (trial,) = set(live.children()) - set(before)
+        os.rename(tmp_path / "f", tmp_path / "g")
+        live.signal(signal.SIGTTIN)
+        (young,) = set(live.settled(2)) - set(before)  # reaped after the trial run
+        live.signal(signal.SIGSTOP)
+        fifo.close()
+        live.until(lambda: not alive(trial))
+        os.kill(young, signal.SIGKILL)
+        live.until(lambda: not alive(young))
+        live.signal(signal.SIGCONT)
+        live.until(lambda: live.log().count("listening on") == 2)
+        live.settled(1)
+        assert len(live.children()) == 1
+
+
 def test_binary_upgrade_leaks_no_descriptor(tmp_path: Path) -> None:
     with supervised(tmp_path, {"main": {"workers": "2"}}) as live:
         live.settled(2)
