@@ -295,7 +295,7 @@ def test_without_capture_output_it_goes_where_the_daemons_goes(tmp_path: Path) -
     "user",
     ["", pytest.param("nobody", marks=ROOT_ONLY)],
 )
-@pytest.mark.parametrize("preload", [()], ids=["plain"])
+@pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["plain", "preload"])
 def test_USR1_reopens_access_and_error_log_of_every_worker(
     tmp_path: Path, user: str, preload: tuple[str, ...]
 ) -> None:
@@ -345,7 +345,38 @@ def test_USR1_reopens_access_and_error_log_of_every_worker(
         assert os.stat(logs / "access").st_uid == os.geteuid()
 
 
+def test_log_level_by_ctl_reaches_workers_that_come_later(tmp_path: Path) -> None:
+    with service(tmp_path, *BIND) as live:
+        assert live.ctl("log-level", level="debug")["ok"]
+        (old,) = live.settled()
+        os.kill(old, signal.SIGKILL)
+        live.until(lambda: live.workers() not in ([], [old]))
+        (new,) = live.settled()
+        os.kill(new, signal.SIGTERM)
+        live.until(lambda: live.workers() not in ([], [new]))
+        live.until_log("stopped")  # a worker says that when it is told to say everything
+
+
 # -- pools that grow and shrink
+
+
+def test_dynamic_grows_with_what_is_asked_and_shrinks_again(tmp_path: Path) -> None:
+    words = ("--pm", "dynamic", "--workers", "3", "--min-spare-servers", "1",
+             "--max-spare-servers", "1", "--threads", "1")  # fmt: skip
+    with service(tmp_path, *BIND, *words) as live:
+        live.settled(1)
+        gates = [live.gate(name) for name in "ab"]
+        socks = []
+        for gate in gates:
+            socks.append(live.send(f"/hold/{gate.path.name}"))
+            gate.entered()
+        live.settled(3)
+        assert live.ask("/") == "one"
+        for gate, sock in zip(gates, socks, strict=True):
+            gate.release()
+            with sock:
+                assert answer(sock).body == b"held " + gate.path.name.encode()
+        live.settled(1)
 
 
 def test_ondemand_has_no_worker_until_somebody_asks(tmp_path: Path) -> None:
@@ -359,25 +390,6 @@ def test_ondemand_has_no_worker_until_somebody_asks(tmp_path: Path) -> None:
         live.version("two")
         assert live.ctl("reload")["ok"]
         assert live.ask("/") == "two"
-
-
-def test_ondemand_kept_connections_do_not_keep_a_worker(tmp_path: Path) -> None:
-    """A front server's idle connection is no work; it is ended between two requests."""
-    words = ("--pm", "ondemand", "--process-idle-timeout", "0.3")
-    with service(tmp_path, *BIND, *words) as live:
-        from tests.suite import wires
-
-        with live.send("/") as sock:
-            answer(sock)
-        sock = socket.socket(socket.AF_UNIX)
-        with sock:
-            sock.settimeout(DEADLINE_S)
-            sock.connect(str(tmp_path / "s"))
-            pairs = wires.variables(wires.Req("GET", "/", (), None), "")
-            sock.sendall(wires.fastcgi_bytes(pairs, b"", True, 1))
-            assert answer(sock).body == b"one"
-            live.settled(0)
-            assert sock.recv(1) == b""
 
 
 # -- preload
