@@ -128,6 +128,19 @@ def test_time_limit_of_a_system_call_that_does_not_return(tmp_path: Path) -> Non
         assert live.get("/version") == "one"
 
 
+def test_time_limit_of_c_code_that_keeps_the_gil(tmp_path: Path) -> None:
+    """No thread of the worker can run: the supervisor ends it after the grace."""
+    options = ("--timeout", "0.4", "--graceful-timeout", "1")
+    with whole_daemon(tmp_path, *options, workers=1) as live:
+        before = live.workers()
+        with contextlib.closing(live.send("/backtrack")) as stuck:
+            resp = answer(stuck)
+        assert resp.cut
+        live.gone(before[0])
+        assert live.settled(1) != before
+        assert live.get("/version") == "one"
+
+
 def test_time_limit_counts_no_time_in_the_queue(tmp_path: Path) -> None:
     """One thread, eight requests of half the limit: each has its own time."""
     with whole_daemon(tmp_path, "--timeout", "0.8", workers=1, threads=1) as live:
