@@ -53,7 +53,8 @@ def serve(asked: Asked, exit_status: Callable[[GatebridgeError], int]) -> int:
     if configuration.settings.daemon and heritage is None:
         report = go_background([fd for fds in passed.fds.values() for fd in fds])
     try:
-        hooks = Daemon(asked, configuration, passed)
+        inboxes = heritage.inboxes if heritage is not None else {}
+        hooks = Daemon(asked, configuration, passed, inboxes)
         there = heritage.listeners if heritage is not None else ()
         listeners = binds.listen(configuration, there, hooks.bind_all)
         return Supervisor(configuration, listeners, hooks, report, heritage).run()
@@ -63,12 +64,19 @@ def serve(asked: Asked, exit_status: Callable[[GatebridgeError], int]) -> int:
 
 
 class Daemon:
-    """The supervisor's Hooks."""
+    """The supervisor's Hooks. inboxes: descriptors of the program before this one, by pool."""
 
-    def __init__(self, asked: Asked, configuration: Configuration, passed: Passed) -> None:
+    def __init__(
+        self,
+        asked: Asked,
+        configuration: Configuration,
+        passed: Passed,
+        inboxes: dict[str, list[int]],
+    ) -> None:
         self._asked = asked
         self._passed = passed
-        self._inboxes: dict[str, Inbox] = {}
+        names = [pool.name for pool in configuration.pools if pool.name in inboxes]
+        self._inboxes = {name: Inbox(inboxes.pop(name)) for name in names}
         self._files: dict[str, LogFile] = {}  # opened before privileges are dropped
         self._error_path = configuration.settings.error_logfile
         self._file(self._error_path)

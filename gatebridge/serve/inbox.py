@@ -32,12 +32,18 @@ class Passed:
 
 
 class Inbox:
-    """Made in the supervisor before any worker of the pool is forked."""
+    """Made in the supervisor before any worker of the pool is forked.
+
+    fds  of one that the program before this one made
+    """
 
     __slots__ = ("_offers", "_takes")
 
-    def __init__(self) -> None:
-        self._takes, self._offers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def __init__(self, fds: Sequence[int] = ()) -> None:
+        if fds:
+            self._takes, self._offers = [socket.socket(fileno=fd) for fd in fds]
+        else:
+            self._takes, self._offers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for sock in (self._takes, self._offers):
             sock.setblocking(False)
 
