@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from gatebridge.serve.notify import Notify
     from gatebridge.serve.reexec import Heritage
     from gatebridge.serve.scoreboard import WorkerView
-    from gatebridge.settings import Configuration
+    from gatebridge.settings import Configuration, Settings
 
+FIXED = ("error_logfile", "pid", "control_socket", "name", "daemon")  # by no reload
 SLOW_LOOK_S = 0.25  # between two looks for slow requests
 SLOW_IDLE_S = 1.0  # while there are none at all
 FILES_LOOK_S = 2.0  # between two looks whether socket files are still there
@@ -41,6 +43,8 @@ class Outside:
         self._ask = ask
         self._pid: PidFile | None = None
         self._slow_file: LogFile | None = None
+        self._slow_path = "-"
+        self._settings: Settings | None = None  # those that it was started with
         self.slow = SlowLog(self._put, {})
         house.dumped = self.slow.dumped
         house.gone = self.slow.gone
@@ -71,12 +75,27 @@ class Outside:
             return None
 
     def configure(self, configuration: Configuration) -> None:
-        """What a reload may have changed."""
-        limits = {pool.name: pool.settings.slowlog_timeout for pool in configuration.pools}
-        path = configuration.settings.slowlog
-        wanted = any(limits.values()) and path != "-"
-        self._slow_file = LogFile(path) if wanted else None
-        self.slow.timeout = limits
+        """What a reload may have changed; what it must not is said."""
+        settings, before = configuration.settings, self._settings or configuration.settings
+        changed = [name for name in FIXED if getattr(settings, name) != getattr(before, name)]
+        if changed:
+            text = f"{', '.join(changed)} cannot change while the daemon runs: restart it"
+            self._house.log.line(WARNING, f"reload.fixed {text}")
+        self._settings = before
+        self.slow.timeout = {
+            pool.name: pool.settings.slowlog_timeout for pool in configuration.pools
+        }
+        try:
+            self._slow_to(settings.slowlog if self.wants_slow else "-")
+        except ConfigError as error:  # the entries go where they went before
+            self._house.log.line(WARNING, str(error))
+
+    def _slow_to(self, path: str) -> None:
+        if path != self._slow_path:
+            file, self._slow_file = self._slow_file, LogFile(path) if path != "-" else None
+            self._slow_path = path
+            if file is not None:
+                os.close(file.fd)
 
     def _put(self, text: str) -> None:
         if self._slow_file is not None:

@@ -235,6 +235,36 @@ def test_one_bind_in_two_pools_is_refused(tmp_path: Path) -> None:
         assert "is bound twice" in live.ctl("reload")["error"]
 
 
+def test_reload_says_what_it_cannot_change(tmp_path: Path) -> None:
+    with supervised(tmp_path) as live:
+        live.daemon |= {"name": "other", "pid": "elsewhere", "log_level": "debug"}
+        live.configure({"main": {}})
+        assert live.ctl("reload")["ok"]
+        live.until_log("reload.fixed pid, name cannot change while the daemon runs: restart it")
+        live.ctl("reload")
+        live.until_log("debug worker.ready")
+
+
+def test_reload_writes_the_slow_log_elsewhere(tmp_path: Path) -> None:
+    with supervised(tmp_path, {"main": {"slowlog_timeout": 0.1}}, slowlog="slow.1") as live:
+        for name in ("slow.1", "slow.2", "absent/slow.3"):
+            live.daemon["slowlog"] = name
+            live.configure({"main": {"slowlog_timeout": 0.1}})
+            live.ctl("reload")
+            live.settled(1)
+            fifo = live.fifo(f"f{name[-1]}")
+            with live.send(f"hold {fifo.path.name}"):
+                fifo.entered()
+                file = tmp_path / name.replace("absent/slow.3", "slow.2")
+                live.until(lambda file=file, fifo=fifo: fifo.path.name in file.read_text())
+            fifo.release()
+        live.signal(signal.SIGUSR1)
+        fds = [
+            os.readlink(f"/proc/{live.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{live.pid}/fd")
+        ]
+        assert [fd.rpartition("/")[2] for fd in fds if "slow." in fd] == ["slow.2"]
+
+
 def test_reload_when_the_application_changes(tmp_path: Path) -> None:
     pools = {"main": {"reload": True, "reload_engine": "stat", "reload_interval": 0.05}}
     with supervised(tmp_path, pools) as live:
