@@ -105,10 +105,28 @@ def test_fork_fails_during_a_reload(tmp_path: Path, strace: str) -> None:
         assert live.get("/version") == "second"
 
 
+def test_fork_fails_in_a_stem(tmp_path: Path, strace: str) -> None:
+    """With preload it is the stem that forks; it tries again as well."""
+    with whole_daemon(tmp_path, "--preload", workers=2) as live:
+        victim, other = live.workers()
+        (stem,) = set(children(live.pid)) - {victim, other}
+        with attached(strace, stem, FORK, "error=EAGAIN") as tracer:
+            os.kill(victim, signal.SIGKILL)
+            live.until_log("not forked")
+            with clients(live) as load:
+                load.more(100)
+            assert load.failed == []
+            assert load.answers.keys() == {str(other)}
+            tracer.terminate()
+        assert other in live.settled(2)
+
+
 @contextlib.contextmanager
-def attached(strace: str, pid: int, calls: str, fault: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Trace a process that runs, its children not."""
-    argv = [strace, "-o", os.devnull, "-p", str(pid)]
+def attached(
+    strace: str, pid: int, calls: str, fault: str, *more: str
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Trace a process that runs; its children and threads with "-f" only."""
+    argv = [strace, *more, "-o", os.devnull, "-p", str(pid)]
     argv += ["-e", f"trace={calls}", "-e", f"inject={calls}:{fault}"]
     tracer = subprocess.Popen(argv, stderr=subprocess.PIPE)
     try:
