@@ -338,6 +338,13 @@ class Connection(BodyReader):
         return not self.deadline and self.wire.resting
 
     @property
+    def untouched(self) -> bool:
+        """Nothing is under way, and no byte of the next request is read: it may move."""
+        if self.exchanges or self.eof or self.closed or self._linger or self._outbox:
+            return False
+        return not (self._doomed or self.sending or self.wire.busy or self.wire.closing)
+
+    @property
     def writable_wanted(self) -> bool:
         return bool(self._outbox)
 

@@ -21,11 +21,16 @@ _FDS = socket.CMSG_SPACE(array("i").itemsize)
 
 
 class Passed:
-    """A connection that was taken over. listener: what its Listener.text says."""
+    """A connection that was taken over.
 
-    __slots__ = ("fd", "listener", "peer")
+    listener  what its Listener.text says
+    served    some request on it was answered
+    """
 
-    def __init__(self, listener: str, peer: object, fd: int) -> None:
+    __slots__ = ("fd", "listener", "peer", "served")
+
+    def __init__(self, listener: str, peer: object, served: bool, fd: int) -> None:
+        self.served = served
         self.listener = listener
         self.peer = peer
         self.fd = fd
@@ -56,9 +61,10 @@ class Inbox:
         """Readable when take() has something."""
         return self._takes.fileno()
 
-    def offer(self, listener: str, peer: object, fd: int) -> bool:
+    def offer(self, listener: str, peer: object, served: bool, fd: int) -> bool:
         """Send a copy of a descriptor. False: the inbox is full, so keep the connection."""
-        said = json.dumps([listener, list(peer) if isinstance(peer, tuple) else ""]).encode()
+        about = [listener, list(peer) if isinstance(peer, tuple) else "", served]
+        said = json.dumps(about).encode()
         try:
             return socket.send_fds(self._offers, [said], [fd]) == len(said)
         except OSError:  # full, or too many descriptors under way
@@ -75,8 +81,8 @@ class Inbox:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
         try:
-            listener, peer = json.loads(data)
-            return Passed(str(listener), tuple(peer) if peer else "", fds[0])
+            listener, peer, served = json.loads(data)
+            return Passed(str(listener), tuple(peer) if peer else "", bool(served), fds[0])
         except (ValueError, TypeError, IndexError):  # out of descriptors: it was closed on the way
             for fd in fds:
                 os.close(fd)

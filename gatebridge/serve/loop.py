@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     Fresh = list[tuple[Exchange, Request]]
 
 _BATCH = 64  # sockets taken from one poll by a poller that is alone
+_ID_MOST = 40  # characters of a request's id on the scoreboard
+PASSED, NOT_NOW, FULL = 0, 1, 2  # what pass_on() says
 ACCEPT_PAUSE_S = 0.1  # after the process or the system ran out of descriptors
 _OUT_OF_FDS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
@@ -98,6 +100,7 @@ class Loop:
         self.stopping = False
         self.forked = False
         self.draining = False
+        self.hands_on = False  # while draining: kept connections go to other workers
         self.paused: dict[int, float] = {}  # listener fd -> when to accept again
         self.watch_asleep = False
         self.watch_lock = allocate_lock()
@@ -265,30 +268,32 @@ class Loop:
             os.close(passed.fd)
             return True
         connection = Connection(listener.adopt(passed.fd), listener.site, passed.peer)
-        connection.served = True  # it is a kept one: no deadline for its next request
+        connection.served = passed.served  # a kept one has no deadline for its next request
         self.handle(connection, slot)
         return True
 
-    def pass_on(self, connection: Connection) -> bool:
-        """Let another worker have a kept connection on which a request waits, unread."""
+    def pass_on(self, connection: Connection) -> int:
+        """Let another worker have a connection of which nothing is read: PASSED, NOT_NOW, FULL."""
         inbox, fd = self.inbox, connection.fd
-        if inbox is None or not connection.turn.acquire(False):
-            return False
+        if inbox is None:
+            return FULL
+        if not connection.turn.acquire(False):
+            return NOT_NOW
         try:
             if not connection.lock.acquire(False):
-                return False
+                return NOT_NOW
             try:
-                if not connection.resting or self.connections.get(fd) is not connection:
-                    return False
+                if not connection.untouched or self.connections.get(fd) is not connection:
+                    return NOT_NOW
                 name = connection.site.bind
                 self.poller.remove(fd)
                 del self.connections[fd]
-                if inbox.offer(name, connection.peer, fd):
+                if inbox.offer(name, connection.peer, connection.served, fd):
                     connection.expire_locked()
-                    return True
+                    return PASSED
                 connection.level = False
                 self._arm(connection)
-                return False
+                return FULL
             finally:
                 connection.lock.release()
         finally:
@@ -423,7 +428,7 @@ class Loop:
                 connection.deadline = monotonic() + connection.site.header_s
                 if self.watch_asleep:
                     self._rouse()
-        elif self.draining:
+        elif self.draining and not self.hands_on:
             connection.expire_locked()
             return CLOSED
         elif connection.deadline:
@@ -579,8 +584,10 @@ class Loop:
         """Tell the scoreboard, where a supervisor looks while this thread may be stuck in C."""
         slot.began = now = monotonic()
         vars = request.vars
+        id = str(vars.get("HTTP_X_REQUEST_ID") or "")[:_ID_MOST]
         line = f"{vars.get('REQUEST_METHOD') or '-'} {vars.get('REQUEST_URI') or '-'}"
-        begin(view, get_ident(), now, line.encode("utf-8", "backslashreplace"))
+        data = line.encode("utf-8", "backslashreplace")
+        begin(view, get_ident(), now, data, id.encode("ascii", "replace"))
         if self.worn_after and self.served >= self.worn_after:
             self.worn_after = 0
             self.worn()

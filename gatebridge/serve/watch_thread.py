@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gatebridge.errors import PeerError
 from gatebridge.serve.backlog import queue
+from gatebridge.serve.loop import PASSED
 from gatebridge.serve.overdue import give_up
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class Watch:
             connection = loop.connections.get(fd)
             if connection is not None:
                 passes = loop.siblings and not loop.draining
-                if not (passes and loop.pass_on(connection)):
+                if not passes or loop.pass_on(connection) != PASSED:
                     loop.handle(connection, None)
                 continue
             if fd == loop.inbox_fd:

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from gatebridge.serve.duty import TICK_S
+from gatebridge.serve.loop import FULL, NOT_NOW
 from gatebridge.serve.watch_thread import Watch
 from gatebridge.serve.worker_log import DEBUG, INFO
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from gatebridge.serve.connection import Connection
     from gatebridge.serve.duty import Duty
     from gatebridge.serve.listen import Listener
     from gatebridge.serve.loop import Loop
@@ -160,6 +160,8 @@ class Worker:
                 self._take_queue(listener)
             while loop.take_over(None):
                 continue
+        else:
+            loop.hands_on = loop.inbox is not None
         loop.refuse_new()
         for listener in self._listeners:
             listener.close()
@@ -180,11 +182,6 @@ class Worker:
                 return
             self._loop.handle(connection, None)
 
-    def _passes(self, connection: Connection) -> bool:
-        """Let another worker have it: a front server may be writing the next request to it."""
-        duty = self._duty
-        return duty is not None and not duty.takes_queue and self._loop.pass_on(connection)
-
     def _close_idle(self, fresh_too: bool) -> int:
         """Close connections between requests; how many are not."""
         left = 0
@@ -198,6 +195,9 @@ class Worker:
             if connection.readable():  # a request that a poller is about to read
                 left += 1
                 continue
-            if not self._passes(connection):
+            how = self._loop.pass_on(connection) if self._loop.hands_on else FULL
+            if how == NOT_NOW:
+                left += 1
+            elif how == FULL:
                 self._loop.drop(connection)
         return left
