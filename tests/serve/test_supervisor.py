@@ -254,6 +254,19 @@ def test_a_worker_has_its_own_descriptors_and_no_others(tmp_path: Path) -> None:
         assert len(told) == 9, told
 
 
+def test_no_program_that_is_started_gets_a_descriptor(tmp_path: Path) -> None:
+    """All are close-on-exec, in the supervisor and in a worker."""
+    pools = {"main": {"capture_output": True, "preload": True, "slowlog_timeout": 9.0}}
+    with supervised(tmp_path, pools, pid=str(tmp_path / "pid"), slowlog="slow") as live:
+        live.settled(1)
+        live.ctl("reload")
+        live.settled(1)
+        for pid in (live.pid, *live.children()):
+            for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+                flags = int(re.findall(r"flags:\s+(\d+)", info.read_text())[0], 8)
+                assert int(info.name) <= 2 or flags & os.O_CLOEXEC, (pid, info.name)
+
+
 def test_reloads_and_deaths_leave_no_descriptor_behind(tmp_path: Path) -> None:
     with supervised(tmp_path, {"main": {"workers": "2", "capture_output": True}}) as live:
         live.settled(2)

@@ -8,11 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.serve.supervised import APP, alive, answer, cpu_s, supervised
+from tests.serve.supervised import APP, alive, answer, cpu_s, supervised, wait_until
 
 BROKEN = "import nothing_of_that_name\n"
 
@@ -324,6 +325,56 @@ def test_out_of_memory_is_named_and_the_worker_replaced(tmp_path: Path) -> None:
             assert answer_or_cut(sock) == ""
         live.until_log(f"pid {first}: signal 6, SIGABRT")
         live.until(lambda: live.ask("x") == "x")
+
+
+@pytest.fixture
+def small_group() -> Iterator[Path]:
+    """A control group with 60 MiB of memory, for whoever is put into it."""
+    for root, limit in (
+        (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+        (Path("/sys/fs/cgroup"), "memory.max"),
+    ):
+        group = root / f"gatebridge-test-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            (group / limit).write_text(str(60 << 20))
+            swap = group / "memory.swap.max"
+            if swap.exists():
+                swap.write_text("0")
+            yield group
+            return
+        except OSError:
+            continue
+        finally:
+            assert wait_until(lambda group=group: removed(group))
+    pytest.skip("no control group for memory can be made here")
+
+
+def removed(group: Path) -> bool:
+    try:
+        group.rmdir()
+    except OSError:  # a process in it has not gone yet
+        return False
+    return True
+
+
+def test_OOM_kill_is_named_and_only_the_worker_is_hit(tmp_path: Path, small_group: Path) -> None:
+    app = APP + '\nplain = answer\ndef answer(line):\n    if line == "eat":\n'
+    app += "        return str(len(bytearray(b'x') * (500 << 20)))\n    return plain(line)\n"
+    with supervised(tmp_path, {"main": {"workers": "2"}}, app=app) as live:
+        live.settled(2)
+        for worker in live.workers():
+            (small_group / "cgroup.procs").write_text(str(worker))
+        with live.send("eat") as sock:
+            assert answer_or_cut(sock) == ""
+        live.until_log("signal 9, SIGKILL, with ")
+        assert "the kernel was out of memory" in live.log()
+        assert live.ask("x") == "x"
+        assert live.log().count("worker.ended") == 1
+        live.settled(2)
 
 
 def test_a_crash_loop_costs_next_to_nothing(tmp_path: Path) -> None:
