@@ -9,6 +9,8 @@ def app(environ, start_response):
     path = environ["PATH_INFO"]
     if path == "/slow":
         time.sleep(0.05)
+    elif path == "/sleep":  # ?ms=N
+        time.sleep(int(environ["QUERY_STRING"].partition("=")[2]) / 1000)
     elif path == "/upload":
         read, got = environ["wsgi.input"].read, 0
         while data := read(65_536):

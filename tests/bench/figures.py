@@ -1,10 +1,11 @@
-"""python -m tests.bench.figures [cold] [parts] [threads] [memory] [peers]
+"""python -m tests.bench.figures [cold] [parts] [threads] [memory] [peers] [daemon[=N]]
 
     cold     one-shot CGI against `python3 -S -E -s -c pass`, CPU time, whole process
     parts    microseconds of the parts of a GET, in this process
     threads  a slow application on 16 threads, alone and beside a fast path
     memory   growth of the resident set by a 2 GB upload and a 2 GB answer
     peers    growth by 500 silent peers
+    daemon   all of tests.bench.service; N requests for the growth of memory
 
 Quote ratios and medians of one run; a busy machine moves single figures by half.
 """
@@ -26,6 +27,7 @@ from gatebridge.shim import one_shot
 from gatebridge.wire.events import Limits, Pairs, Request
 from gatebridge.wire.fastcgi import FastCGI
 from gatebridge.wire.records import begin_request, decode_pairs, record, split_pairs
+from tests.bench import service
 from tests.bench.app import app
 from tests.bench.daemon import ROOT, Answers, Daemon, request, variables
 
@@ -189,11 +191,21 @@ def peers() -> None:
     print(f"peers: 500 silent peers: +{grown / 1024:.1f} MiB, 1000 of 1000 requests answered")
 
 
+def daemon(count: str = "") -> None:
+    service.run(
+        [f"growth={count}" if name == "growth" and count else name for name in service.FIGURES]
+    )
+
+
 def main() -> None:
     figures = {"cold": cold, "parts": parts, "threads": threads, "memory": memory, "peers": peers}
     os.chdir(ROOT)
-    for name in sys.argv[1:] or list(figures):
-        figures[name]()
+    for word in sys.argv[1:] or [*figures, "daemon"]:
+        name, _, count = word.partition("=")
+        if name == "daemon":
+            daemon(count)
+        else:
+            figures[name]()
 
 
 if __name__ == "__main__":
