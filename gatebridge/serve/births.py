@@ -85,6 +85,11 @@ class Births:
         self._inbox: Inbox | None = None
         self._opened = False
 
+    @property
+    def inbox_fd(self) -> int:
+        """Readable when a connection waits there; -1 before any worker was made."""
+        return self._inbox.fds[0] if self._inbox is not None else -1
+
     def worker(self, now: float) -> Member:
         """A worker that imports the application by itself."""
         return self._fork(self._house.take_slot(), now, self._be_worker)

@@ -60,6 +60,7 @@ class Commands:
             "generation": here.generations.number,
             "ready": sum(crew.count(READY, LEAVING) for crew in crews),
             "workers": sum(len(crew.members) for crew in crews),
+            "healthy": bool(crews) and all(crew.healthy for crew in crews),
         }
 
     def reload(self, request: Answer) -> Answer:

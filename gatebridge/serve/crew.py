@@ -74,7 +74,7 @@ class Crew:
         self._house = house
         self._births = births
         self._printed = Printed(house, pool.name)
-        self._waiting = Waiting(house.turns, listeners, self._touch)
+        self._waiting = Waiting(house.turns, listeners, lambda: births.inbox_fd, self._touch)
         self._said = {
             "ready": self._ready,
             "failed": self._failed,
@@ -89,6 +89,13 @@ class Crew:
     @property
     def over(self) -> bool:
         return not self.members and self.stem is None
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it serves, or would if somebody asked."""
+        if self.plan.mode == "ondemand" and not self.members:
+            return not self.plan.failures and not self.plan.paused
+        return self.count(READY, LEAVING) > 0
 
     def count(self, *states: int) -> int:
         return sum([member.state in states for member in self.members.values()])
@@ -286,9 +293,10 @@ class Crew:
         bad = member.wanted or member.killed
         level = WARNING if death.status else INFO if bad else DEBUG
         self._say(level, "ended", member, f"{death}, with {held >> 20} MiB{_hint(member, death)}")
-        if member.wanted and now - member.ready_at < PROVEN_S:
+        proven = now - member.ready_at >= PROVEN_S
+        if member.wanted and not proven:
             self._blame(death, now)
-        elif member.wanted and death.status and self.plan.died(now):
+        if member.wanted and death.status and (proven or death.signal) and self.plan.died(now):
             text = f"{DEATHS_A_WINDOW} workers died within a minute, the last of {death}"
             self._house.log.line(ERROR, f"pool.alarm {self.pool.name}: {text}")
         self._house.gone(member.pid)

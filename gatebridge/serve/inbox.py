@@ -71,7 +71,11 @@ class Inbox:
             return False
 
     def take(self) -> Passed | None:
-        """The oldest connection; None where there is none, or another worker was quicker."""
+        """The oldest connection; None where there is none, or another worker was quicker.
+
+        raises  OSError when there is no room for one more descriptor: it stays for the others
+        """
+        os.close(os.dup(self._takes.fileno()))  # the kernel would drop what finds no room
         try:
             data, controls, _, _ = self._takes.recvmsg(_MOST, _FDS, socket.MSG_CMSG_CLOEXEC)
         except OSError:

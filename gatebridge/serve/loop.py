@@ -16,6 +16,7 @@ import os
 import threading
 from _thread import allocate_lock, get_ident
 from collections import deque
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from gatebridge.serve.gate import Gate
 from gatebridge.serve.overdue import RequestTimeout
 from gatebridge.serve.poller import new_poller
 from gatebridge.serve.scoreboard import begin, end
+from gatebridge.serve.worker_log import WARNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     Fresh = list[tuple[Exchange, Request]]
 
 _BATCH = 64  # sockets taken from one poll by a poller that is alone
+NO_THREAD_S = 10.0  # between two lines that say so
 _ID_MOST = 40  # characters of a request's id on the scoreboard
 PASSED, NOT_NOW, FULL = 0, 1, 2  # what pass_on() says
 ACCEPT_PAUSE_S = 0.1  # after the process or the system ran out of descriptors
@@ -100,6 +103,7 @@ class Loop:
         self.stopping = False
         self.forked = False
         self.draining = False
+        self.told_threads = -inf  # when it was said that no thread could be started
         self.hands_on = False  # while draining: kept connections go to other workers
         self.paused: dict[int, float] = {}  # listener fd -> when to accept again
         self.watch_asleep = False
@@ -142,7 +146,22 @@ class Loop:
                 name = f"gatebridge-{len(self.slots)}"
                 slot.thread = threading.Thread(target=self._poll, args=(slot,), name=name)
                 slot.thread.daemon = True
-                slot.thread.start()
+                try:
+                    slot.thread.start()
+                except RuntimeError as error:  # no more threads for this user: with those there are
+                    self.slots.pop()
+                    self.pollers -= 1
+                    if not self.slots:
+                        raise
+                    self._no_thread(error)
+                    return
+
+    def _no_thread(self, error: RuntimeError) -> None:
+        """Say once in a while that there are fewer threads than there should be."""
+        now = monotonic()
+        if now >= self.told_threads + NO_THREAD_S:
+            self.told_threads = now
+            self.order[0].site.log.line(WARNING, f"threads.few {len(self.slots)}: {error}")
 
     def retire(self) -> None:
         """Ask all pollers but one to park when they are done with what they do."""
@@ -258,7 +277,16 @@ class Loop:
 
     def take_over(self, slot: Slot | None) -> bool:
         """Serve a connection that a stuck worker has passed on. False: there is none."""
-        passed = self.inbox.take() if self.inbox is not None else None
+        if self.inbox is None:
+            return False
+        try:
+            passed = self.inbox.take()
+        except OSError as error:  # out of descriptors
+            self.poller.remove(self.inbox_fd)
+            self.paused[self.inbox_fd] = monotonic() + ACCEPT_PAUSE_S
+            self.order[0].site.log.accept_paused("connections of other workers", error)
+            self._rouse()
+            return False
         if passed is None:
             return False
         for listener in self.order:

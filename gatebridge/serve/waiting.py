@@ -1,4 +1,4 @@
-"""Whether connections wait in the kernel's queues of a pool, and being told when one does."""
+"""Whether connections wait for a pool in the kernel, and being told when one does."""
 
 from __future__ import annotations
 
@@ -13,30 +13,45 @@ if TYPE_CHECKING:
 
 
 class Waiting:
-    """call: what is called when a connection waits, while somebody wants to know."""
+    """At listeners, and in the inbox, where drained workers have left kept ones.
 
-    __slots__ = ("_call", "_listeners", "_turns", "_wanted")
+    inbox  gives its descriptor, -1 while there is none
+    call   what is called when a connection waits, while somebody wants to know
+    """
 
-    def __init__(self, turns: Turns, listeners: list[Listener], call: Callable[[], None]) -> None:
+    __slots__ = ("_call", "_inbox", "_listeners", "_turns", "_watched")
+
+    def __init__(
+        self,
+        turns: Turns,
+        listeners: list[Listener],
+        inbox: Callable[[], int],
+        call: Callable[[], None],
+    ) -> None:
         self._turns = turns
         self._listeners = listeners
+        self._inbox = inbox
         self._call = call
-        self._wanted = False
+        self._watched: list[int] = []
+
+    def _fds(self) -> list[int]:
+        fds = [listener.fd for listener in self._listeners]
+        inbox = self._inbox()
+        return [*fds, inbox] if inbox >= 0 else fds
 
     def now(self) -> bool:
         """Whether one waits now."""
         poll = select.poll()
-        for listener in self._listeners:
-            poll.register(listener.fd, select.POLLIN)
+        for fd in self._fds():
+            poll.register(fd, select.POLLIN)
         return any(flags & select.POLLIN for _, flags in poll.poll(0))
 
     def tell(self, wanted: bool) -> None:
         """Call from now on, or no more. Other generations may wait at the same listeners."""
-        if wanted == self._wanted:
+        if wanted == bool(self._watched):
             return
-        self._wanted = wanted
-        for listener in self._listeners:
-            if wanted:
-                self._turns.watch(listener.fd, self._call, self)
-            else:
-                self._turns.forget(listener.fd, self)
+        for fd in self._watched:
+            self._turns.forget(fd, self)
+        self._watched = self._fds() if wanted else []
+        for fd in self._watched:
+            self._turns.watch(fd, self._call, self)

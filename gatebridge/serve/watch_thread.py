@@ -21,6 +21,7 @@ CALM_S = 1.0  # without a stuck call, before the additional pollers are retired
 SWEEP_S = 1.0  # between two looks at deadlines
 QUIET_TICKS = 40  # without an application call, before the watch sleeps
 ACCEPT_STUCK_S = 0.02  # all threads stuck for so long: no sibling process was free either
+_FAULT_S = 0.5  # a pause after a fault of ours, which may come again at once
 _LOOKS = 20  # ticks between two looks at the listeners' queues
 _LAST_RESORT = 64  # sockets looked after in one tick
 
@@ -47,10 +48,14 @@ class Watch:
                 self._sleep()
             sleep(TICK_S)
             now = monotonic()
-            self._tick(now)
-            if now - self._swept > SWEEP_S:
-                self._swept = now
-                self._sweep(now)
+            try:
+                self._tick(now)
+                if now - self._swept > SWEEP_S:
+                    self._swept = now
+                    self._sweep(now)
+            except Exception as error:  # a fault of ours: nobody else would notice
+                loop.order[0].site.log.fault("watch", error)
+                sleep(_FAULT_S)
 
     def _sleep(self) -> None:
         """Nothing runs: wake for the next application call, and once a second for deadlines."""
@@ -205,5 +210,5 @@ class Watch:
         for fd, when in list(loop.paused.items()):
             if now >= when:
                 del loop.paused[fd]
-                if fd in loop.listeners:
+                if fd in loop.listeners or fd == loop.inbox_fd:
                     loop.poller.listen(fd)
