@@ -88,6 +88,7 @@ class Supervisor:
         self._hung = hung.Hung(log, self.ask_for_stacks)
         self._signals: list[int] = []
         self._status = 0
+        self._last_word = ""
         self._end = inf  # when we go, whoever is left
         self._known: Configuration | None = None  # what was last seen to serve
         self._lost_until = -inf
@@ -102,6 +103,8 @@ class Supervisor:
                 self._turn()
         finally:
             self._finish()
+        if self._last_word:
+            print(self._last_word, file=sys.stderr)
         return self._status
 
     def _begin(self, heritage: Heritage | None) -> None:
@@ -187,8 +190,9 @@ class Supervisor:
         self.house.log.line(ERROR, text)
         whole = f"gatebridge: {text}\n{failure.traceback}".rstrip()
         self._report.failed(self._status, whole)
-        if self._configuration.settings.error_logfile != "-":
-            print(whole, file=sys.stderr)
+        self._last_word = whole  # when all else is told
+        if self._configuration.settings.error_logfile == "-":  # where the traceback stands
+            self._last_word = f"gatebridge: {failure.error}"
         self.stop(quick=True)
 
     def _look_for_slow(self, now: float) -> None:

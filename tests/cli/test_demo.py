@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -99,7 +100,9 @@ def test_child_that_ends_by_itself_ends_the_demo(place):
         try:
             with urllib.request.urlopen(url + "chain", timeout=30) as response:
                 worker = int(re.search(r"\(process (\d+)", response.read().decode())[1])
-            os.kill(worker, signal.SIGKILL)
+            status = Path(f"/proc/{worker}/status").read_text()
+            daemon = int(status.partition("PPid:")[2].split()[0])  # it would replace a worker
+            os.kill(daemon, signal.SIGKILL)
             assert demo.wait(timeout=30) == 1
         finally:
             demo.kill()

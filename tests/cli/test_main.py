@@ -109,7 +109,7 @@ def test_4_the_application_cannot_be_loaded(tmp_path: Path, target: str) -> None
     (tmp_path / "fails.py").write_text("raise ValueError('no database')\n")
     done = run(tmp_path, "serve", target, "--bind", "unix:s")
     assert done.returncode == 4, done.stderr
-    assert done.stderr.startswith("gatebridge: app.")
+    assert done.stderr.splitlines()[-1].startswith("gatebridge: app.")
     assert not (tmp_path / "s").exists()
     if target == "fails:app":
         assert "fails.py" in done.stderr  # the traceback leads to the line
