@@ -59,6 +59,11 @@ class Behind:
     def client(self) -> "Browser":
         return Browser(self.connect, "GET /version HTTP/1.1\r\nHost: a\r\n\r\n")
 
+    def poster(self) -> "Browser":
+        """What it sends is never sent a second time by nginx."""
+        head = "POST /version HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
+        return Browser(self.connect, head + "12345")
+
 
 def answer(sock: socket.socket) -> wires.Resp:
     got = bytearray()
@@ -125,6 +130,26 @@ def test_ten_reloads_under_load(tmp_path: Path, kept: bool) -> None:
         assert busy.failed == []
         live.settled(2)
         assert live.status()["generation"] == 11
+
+
+@KEPT
+def test_ten_reloads_under_load_of_posts(tmp_path: Path, kept: bool) -> None:
+    """nginx asks a second time for no POST, so none may be lost at the end of a connection."""
+    with behind(tmp_path, kept) as (live, front):
+        with Load(*[front.poster] * CLIENTS) as busy:
+            for number in range(10):
+                live.version("v" * (number + 1))
+                assert live.ctl("reload")["ok"]
+                busy.more(100)
+        assert busy.failed == []
+
+
+@KEPT
+def test_recycled_workers_under_load_of_posts(tmp_path: Path, kept: bool) -> None:
+    with behind(tmp_path, kept, "--max-requests", "200") as (live, front):
+        with Load(*[front.poster] * CLIENTS) as busy:
+            live.until(lambda: live.pool()["forks"] >= 10, "not replaced")
+        assert busy.failed == []
 
 
 @KEPT

@@ -258,6 +258,18 @@ def test_worker_that_runs_out_of_memory(tmp_path: Path) -> None:
         live.settled(2)
 
 
+def test_worker_that_dies_of_a_segmentation_fault(tmp_path: Path) -> None:
+    """Clauses, section 3: as with kill -9, and after 5 in 60 s a line of alarm."""
+    with whole_daemon(tmp_path, faults=True) as live:
+        for _ in range(5):
+            victim = live.settled(2)[0]
+            os.kill(victim, signal.SIGSEGV)
+            live.until(lambda victim=victim: victim not in live.workers())
+            assert live.get("/version") == "one"
+        live.until_log("pool.alarm")
+        live.until_log("SIGSEGV", 5)
+
+
 def test_killed_worker_is_named_with_its_memory(tmp_path: Path) -> None:
     """Clauses, section 3, OOM kill: log line naming signal 9 and RSS."""
     with whole_daemon(tmp_path) as live:

@@ -257,6 +257,23 @@ def test_connections_that_move_under_load(tmp_path: Path) -> None:
             live.until(lambda: sum(map(descriptors, pids)) <= before, "leaked")
 
 
+def test_connection_that_has_sent_nothing_yet_moves(tmp_path: Path) -> None:
+    """Accepted by a worker that gets stuck before the first byte: a sibling answers."""
+    with whole_daemon(tmp_path, workers=2, threads=1) as live, contextlib.ExitStack() as stack:
+        one, two = live.workers()
+        stuck = stack.enter_context(live.kept_by(one))
+        new = [stack.enter_context(live.kept()) for _ in range(30)]
+        live.until(lambda: live.pool()["binds"][0]["queued"] in (0, None))
+        gate = live.gate("n")
+        stuck.send("/held-pid/n")
+        gate.entered()
+        for connection in new:
+            connection.send("/pid")
+        assert {whole(connection.read()) for connection in new} == {str(two)}
+        gate.release()
+        assert whole(stuck.read()) == str(one)
+
+
 def test_connection_that_is_half_read_does_not_move(tmp_path: Path) -> None:
     """Its first bytes are in the worker: it is answered there, whole."""
     with whole_daemon(tmp_path, workers=2, threads=1) as live:
