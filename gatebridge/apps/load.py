@@ -51,7 +51,7 @@ def _import_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             places = f"looked in {os.getcwd()} and the installed packages"
-            raise ConfigError("app.not_found", f"no module {name!r}: {places}") from error
+            raise ConfigError("app.not_found", f"no module {name!r}: {places}") from None
         raise ConfigError("app.import", f"{name} imports a missing module: {error}") from error
     except BaseException as error:  # whatever a module does when it is run, SystemExit too
         raise _import_failed(name, error) from error

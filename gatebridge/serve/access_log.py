@@ -64,7 +64,7 @@ def _status(environ: dict[str, object], exchange: Exchange, seconds: float) -> s
 
 def _queued(exchange: Exchange) -> float:
     """Seconds."""
-    return float(getattr(exchange, "queued_s", 0.0))
+    return exchange.queued_s
 
 
 def _microseconds(seconds: float) -> str:

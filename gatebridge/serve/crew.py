@@ -113,9 +113,12 @@ class Crew:
             self.look = done.look
             for key in done.kill:
                 self._late(key, now)
+            stays = self.count(READY, LEAVING) > len(done.retire) or done.fork > 0
             for key in done.retire:
-                if key in self.members:  # a stem stays
-                    self.members[key].drain(now, self._grace_s)
+                if (
+                    key in self.members
+                ):  # a stem stays; the last closes what kept connections it has
+                    self.members[key].drain(now, self._grace_s, last=not stays)
             added = done.fork > 0 and self._add(done.fork, now)
             if not (added or done.kill or any(key in self.members for key in done.retire)):
                 self._waiting.tell(done.poll)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from gatebridge.engine.body import gather_by_pulling
 from gatebridge.errors import AppError, GatebridgeError, PeerError
+from gatebridge.serve.request_id import KEY
 from gatebridge.wire.cgi_head import Head
 from gatebridge.wire.events import DATA
 
@@ -56,7 +57,9 @@ class Exchange:
         """The request in a few words, for logs."""
         environ = self.environ or {}
         path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
-        return f"{environ.get('REQUEST_METHOD', '-')} {path}"
+        id = environ.get(KEY) or environ.get("HTTP_X_REQUEST_ID")
+        about = f", id {id}" if id else ""
+        return f"{environ.get('REQUEST_METHOD', '-')} {path}{about}"
 
     @property
     def front(self) -> str:

@@ -14,6 +14,7 @@ from gatebridge.environ.build import set_length
 from gatebridge.errors import PeerError
 from gatebridge.serve.exchange import DataSource, Errors
 from gatebridge.serve.gate import Gate
+from gatebridge.serve.request_id import request_id
 from gatebridge.wire.events import FILTER, UNKNOWN_LENGTH
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class Site:
             "wsgi.file_wrapper": FileWrapper,
             "gatebridge.protocol": name,
             "gatebridge.bind": bind,
+            "gatebridge.request_id_of": request_id,  # of environ: made when somebody asks
         }
         self.gate = Gate(1 << 20)  # the loop's, once there is one
         self.limit_body = 1 << 30  # bytes
@@ -129,6 +131,8 @@ class Site:
                 self._note_proxy()
             environ.update(self.extra)
             environ["wsgi.errors"] = Errors(exchange)
+            if self.access is not None and self.access.wants_id:
+                request_id(environ)  # the application may show it, too
             if request.complete and not request.body and length <= 0:
                 environ["wsgi.input"] = BytesIO()
             else:

@@ -1,8 +1,10 @@
 """gatebridge serve, end to end: service managers, files that reload, logs, pools, stems."""
 
 import contextlib
+import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -15,9 +17,10 @@ import pytest
 
 from gatebridge.serve.supervisor import SIGNALS
 from tests.cli.run import run
-from tests.serve.gated import answer
+from tests.serve.gated import answer, connect
 from tests.serve.service import APP, DEADLINE_S, Service, open_to_all, service
 from tests.serve.supervised import alive
+from tests.suite import wires
 from tests.suite.modes import ROOT, wait_until
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another")
@@ -390,6 +393,24 @@ def test_ondemand_has_no_worker_until_somebody_asks(tmp_path: Path) -> None:
         live.version("two")
         assert live.ctl("reload")["ok"]
         assert live.ask("/") == "two"
+
+
+def test_ondemand_a_kept_connection_keeps_no_worker_and_is_served_again(tmp_path: Path) -> None:
+    """On itself, or on a new one when it was ended between two requests."""
+    words = ("--pm", "ondemand", "--process-idle-timeout", "0.3")
+    with service(tmp_path, *BIND, *words) as live, contextlib.ExitStack() as open_ones:
+        pairs = wires.variables(wires.Req("GET", "/about", (), None), "")
+        data = wires.fastcgi_bytes(pairs, b"", True, 1)
+        sock = open_ones.enter_context(connect(str(tmp_path / "s")))
+        pids = set()
+        for _ in range(3):
+            if select.select([sock], [], [], 0)[0]:
+                assert sock.recv(1) == b""
+                sock = open_ones.enter_context(connect(str(tmp_path / "s")))
+            sock.sendall(data)
+            pids.add(json.loads(answer(sock).body)["pid"])
+            live.settled(0)
+        assert len(pids) == 3
 
 
 # -- preload
