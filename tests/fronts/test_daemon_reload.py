@@ -116,6 +116,10 @@ def load(front: Behind, count: int = CLIENTS) -> Load:
     return Load(*[front.client] * count)
 
 
+def mixed(front: Behind, count: int = CLIENTS) -> Load:
+    return Load(*[front.client, front.poster] * (count // 2))
+
+
 @KEPT
 def test_ten_reloads_under_load(tmp_path: Path, kept: bool) -> None:
     """Clauses, section 3, reload under load: 0 failed, and each version is seen."""
@@ -156,7 +160,7 @@ def test_recycled_workers_under_load_of_posts(tmp_path: Path, kept: bool) -> Non
 def test_ten_hups_under_load(tmp_path: Path, kept: bool) -> None:
     """The same with signals and preload: the generations come from stems."""
     with behind(tmp_path, kept, "--preload") as (live, front):
-        with load(front) as busy:
+        with mixed(front) as busy:
             for number in range(10):
                 live.version("v" * (number + 1))
                 before = live.status()["generation"]
@@ -229,7 +233,7 @@ def queued(live: Whole) -> int:
 def test_twenty_five_hups_in_half_a_second(tmp_path: Path) -> None:
     """Clauses, section 3, concurrent reload signals: exactly one live generation."""
     with behind(tmp_path, True) as (live, front):
-        with load(front, 8) as busy:
+        with mixed(front, 8) as busy:
             for number in range(25):
                 live.signal(signal.SIGHUP)
                 time.sleep(0.02 if number % 2 else 0.0)
@@ -254,7 +258,7 @@ def test_broken_new_code_changes_nothing(
     """Clauses, section 3: the old keeps serving, the exit status tells, with the traceback."""
     with behind(tmp_path, True, *preload, faults=True) as (live, front):
         before = live.workers()
-        with load(front, 8) as busy:
+        with mixed(front, 8) as busy:
             live.write(BROKEN[error])
             done = live.cli("ctl", "reload")
             assert done.returncode == 1, done
@@ -428,7 +432,7 @@ def test_term_under_load_answers_what_it_took(tmp_path: Path, kept: bool) -> Non
 def test_upgrade_of_the_program_under_load(tmp_path: Path) -> None:
     """Clauses, section 3, binary upgrade: socket passed on; 0 failed."""
     with behind(tmp_path, True) as (live, front):
-        with load(front, 8) as busy:
+        with mixed(front, 8) as busy:
             for _ in range(3):
                 before = live.workers()
                 live.signal(signal.SIGUSR2)

@@ -306,6 +306,24 @@ def test_connection_moves_with_a_large_body_in_it(tmp_path: Path) -> None:
             assert whole(stuck.read()) == str(one)
 
 
+def test_worker_without_descriptors_loses_no_connection_that_moves(tmp_path: Path) -> None:
+    """What it has no room for waits in the inbox for whoever has, be it the one that offered it."""
+    options = ("--rlimit", "nofile=80")
+    with whole_daemon(tmp_path, *options, threads=1) as live, contextlib.ExitStack() as stack:
+        one, two = live.workers()
+        stuck = stack.enter_context(live.kept_by(one))
+        kept = [stack.enter_context(live.kept_by(pid)) for pid in (one, two) for _ in range(40)]
+        gate = live.gate("n")
+        stuck.send("/held-pid/n")
+        gate.entered()
+        for connection in kept[:40]:
+            connection.send("/pid")
+        live.until(lambda: sum(readable(connection.sock) for connection in kept[:40]) >= 10)
+        gate.release()
+        assert {whole(connection.read()) for connection in kept[:40]} <= {str(one), str(two)}
+        assert whole(stuck.read()) == str(one)
+
+
 def test_new_connections_go_to_the_idle_worker(tmp_path: Path) -> None:
     """Figures of the issue: no request waits behind a busy worker while another is idle."""
     with whole_daemon(tmp_path, workers=2, threads=1) as live:
