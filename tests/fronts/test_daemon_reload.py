@@ -18,6 +18,7 @@ from tests.suite import wires
 
 CLIENTS = 24
 BROKEN = {
+    "ModuleNotFoundError": "import no_such_name\n",
     "NameError": "def inner():\n    no_such_name()\n\ninner()\n",
     "SyntaxError": "def no_such_name(:\n",
     "ValueError": "raise ValueError('no_such_name')\n",
