@@ -18,6 +18,7 @@ from tests.suite import wires
 
 CLIENTS = 24
 BROKEN = {
+    "ModuleNotFoundError": "import no_such_name\n",
     "NameError": "def inner():\n    no_such_name()\n\ninner()\n",
     "SyntaxError": "def no_such_name(:\n",
     "ValueError": "raise ValueError('no_such_name')\n",
@@ -58,6 +59,11 @@ class Behind:
 
     def client(self) -> "Browser":
         return Browser(self.connect, "GET /version HTTP/1.1\r\nHost: a\r\n\r\n")
+
+    def poster(self) -> "Browser":
+        """What it sends is never sent a second time by nginx."""
+        head = "POST /version HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
+        return Browser(self.connect, head + "12345")
 
 
 def answer(sock: socket.socket) -> wires.Resp:
@@ -111,6 +117,10 @@ def load(front: Behind, count: int = CLIENTS) -> Load:
     return Load(*[front.client] * count)
 
 
+def mixed(front: Behind, count: int = CLIENTS) -> Load:
+    return Load(*[front.client, front.poster] * (count // 2))
+
+
 @KEPT
 def test_ten_reloads_under_load(tmp_path: Path, kept: bool) -> None:
     """Clauses, section 3, reload under load: 0 failed, and each version is seen."""
@@ -128,10 +138,30 @@ def test_ten_reloads_under_load(tmp_path: Path, kept: bool) -> None:
 
 
 @KEPT
+def test_ten_reloads_under_load_of_posts(tmp_path: Path, kept: bool) -> None:
+    """nginx asks a second time for no POST, so none may be lost at the end of a connection."""
+    with behind(tmp_path, kept) as (live, front):
+        with Load(*[front.poster] * CLIENTS) as busy:
+            for number in range(10):
+                live.version("v" * (number + 1))
+                assert live.ctl("reload")["ok"]
+                busy.more(100)
+        assert busy.failed == []
+
+
+@KEPT
+def test_recycled_workers_under_load_of_posts(tmp_path: Path, kept: bool) -> None:
+    with behind(tmp_path, kept, "--max-requests", "200") as (live, front):
+        with Load(*[front.poster] * CLIENTS) as busy:
+            live.until(lambda: live.pool()["forks"] >= 10, "not replaced")
+        assert busy.failed == []
+
+
+@KEPT
 def test_ten_hups_under_load(tmp_path: Path, kept: bool) -> None:
     """The same with signals and preload: the generations come from stems."""
     with behind(tmp_path, kept, "--preload") as (live, front):
-        with load(front) as busy:
+        with mixed(front) as busy:
             for number in range(10):
                 live.version("v" * (number + 1))
                 before = live.status()["generation"]
@@ -204,7 +234,7 @@ def queued(live: Whole) -> int:
 def test_twenty_five_hups_in_half_a_second(tmp_path: Path) -> None:
     """Clauses, section 3, concurrent reload signals: exactly one live generation."""
     with behind(tmp_path, True) as (live, front):
-        with load(front, 8) as busy:
+        with mixed(front, 8) as busy:
             for number in range(25):
                 live.signal(signal.SIGHUP)
                 time.sleep(0.02 if number % 2 else 0.0)
@@ -229,7 +259,7 @@ def test_broken_new_code_changes_nothing(
     """Clauses, section 3: the old keeps serving, the exit status tells, with the traceback."""
     with behind(tmp_path, True, *preload, faults=True) as (live, front):
         before = live.workers()
-        with load(front, 8) as busy:
+        with mixed(front, 8) as busy:
             live.write(BROKEN[error])
             done = live.cli("ctl", "reload")
             assert done.returncode == 1, done
@@ -403,7 +433,7 @@ def test_term_under_load_answers_what_it_took(tmp_path: Path, kept: bool) -> Non
 def test_upgrade_of_the_program_under_load(tmp_path: Path) -> None:
     """Clauses, section 3, binary upgrade: socket passed on; 0 failed."""
     with behind(tmp_path, True) as (live, front):
-        with load(front, 8) as busy:
+        with mixed(front, 8) as busy:
             for _ in range(3):
                 before = live.workers()
                 live.signal(signal.SIGUSR2)

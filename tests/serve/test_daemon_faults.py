@@ -121,6 +121,29 @@ def test_fork_fails_in_a_stem(tmp_path: Path, strace: str) -> None:
         assert other in live.settled(2)
 
 
+def test_thread_cannot_be_started(tmp_path: Path, strace: str) -> None:
+    """Clauses, section 3, fork fails: a worker goes on with the threads it has, and tries again."""
+    with whole_daemon(tmp_path, workers=1, threads=4) as live:
+        (pid,) = live.workers()
+        gates = [live.gate(f"n{number}") for number in range(3)]
+        with contextlib.ExitStack() as stack:
+            with attached(strace, pid, FORK, "error=EAGAIN", "-f") as tracer:
+                held = [stack.enter_context(contextlib.closing(live.send("/hold/n0")))]
+                gates[0].entered()
+                waits = stack.enter_context(contextlib.closing(live.send("/version")))
+                live.until_log("can't start new thread")
+                tracer.terminate()
+            assert whole(answer(waits)) == "one"
+            for number in (1, 2):
+                held.append(stack.enter_context(contextlib.closing(live.send(f"/hold/n{number}"))))
+                gates[number].entered()
+            assert live.get("/version") == "one"
+            for gate in gates:
+                gate.release()
+            assert [answer(sock).status for sock in held] == [200] * 3
+        assert live.workers() == [pid]
+
+
 @contextlib.contextmanager
 def attached(
     strace: str, pid: int, calls: str, fault: str, *more: str
@@ -256,6 +279,18 @@ def test_worker_that_runs_out_of_memory(tmp_path: Path) -> None:
             load.more(100)
         assert load.failed == []
         live.settled(2)
+
+
+def test_worker_that_dies_of_a_segmentation_fault(tmp_path: Path) -> None:
+    """Clauses, section 3: as with kill -9, and after 5 in 60 s a line of alarm."""
+    with whole_daemon(tmp_path, faults=True) as live:
+        for _ in range(5):
+            victim = live.settled(2)[0]
+            os.kill(victim, signal.SIGSEGV)
+            live.until(lambda victim=victim: victim not in live.workers())
+            assert live.get("/version") == "one"
+        live.until_log("pool.alarm")
+        live.until_log("SIGSEGV", 5)
 
 
 def test_killed_worker_is_named_with_its_memory(tmp_path: Path) -> None:

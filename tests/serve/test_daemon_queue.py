@@ -257,6 +257,23 @@ def test_connections_that_move_under_load(tmp_path: Path) -> None:
             live.until(lambda: sum(map(descriptors, pids)) <= before, "leaked")
 
 
+def test_connection_that_has_sent_nothing_yet_moves(tmp_path: Path) -> None:
+    """Accepted by a worker that gets stuck before the first byte: a sibling answers."""
+    with whole_daemon(tmp_path, workers=2, threads=1) as live, contextlib.ExitStack() as stack:
+        one, two = live.workers()
+        stuck = stack.enter_context(live.kept_by(one))
+        new = [stack.enter_context(live.kept()) for _ in range(30)]
+        live.until(lambda: live.pool()["binds"][0]["queued"] in (0, None))
+        gate = live.gate("n")
+        stuck.send("/held-pid/n")
+        gate.entered()
+        for connection in new:
+            connection.send("/pid")
+        assert {whole(connection.read()) for connection in new} == {str(two)}
+        gate.release()
+        assert whole(stuck.read()) == str(one)
+
+
 def test_connection_that_is_half_read_does_not_move(tmp_path: Path) -> None:
     """Its first bytes are in the worker: it is answered there, whole."""
     with whole_daemon(tmp_path, workers=2, threads=1) as live:
@@ -287,6 +304,24 @@ def test_connection_moves_with_a_large_body_in_it(tmp_path: Path) -> None:
             assert whole(moves.read()) == "3000000"
             gate.release()
             assert whole(stuck.read()) == str(one)
+
+
+def test_worker_without_descriptors_loses_no_connection_that_moves(tmp_path: Path) -> None:
+    """What it has no room for waits in the inbox for whoever has, be it the one that offered it."""
+    options = ("--rlimit", "nofile=80")
+    with whole_daemon(tmp_path, *options, threads=1) as live, contextlib.ExitStack() as stack:
+        one, two = live.workers()
+        stuck = stack.enter_context(live.kept_by(one))
+        kept = [stack.enter_context(live.kept_by(pid)) for pid in (one, two) for _ in range(40)]
+        gate = live.gate("n")
+        stuck.send("/held-pid/n")
+        gate.entered()
+        for connection in kept[:40]:
+            connection.send("/pid")
+        live.until(lambda: sum(readable(connection.sock) for connection in kept[:40]) >= 10)
+        gate.release()
+        assert {whole(connection.read()) for connection in kept[:40]} <= {str(one), str(two)}
+        assert whole(stuck.read()) == str(one)
 
 
 def test_new_connections_go_to_the_idle_worker(tmp_path: Path) -> None:

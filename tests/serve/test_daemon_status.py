@@ -57,6 +57,20 @@ def _age(live: Whole) -> float:
     return max(one["age_s"] for one in running)
 
 
+def test_slow_request_is_written_with_its_id(tmp_path: Path) -> None:
+    """Issue, item 6: the id that the front server gave, also in status and ctl stacks."""
+    with whole_daemon(tmp_path, *SLOW) as live, live.kept() as kept:
+        gate = live.gate("n")
+        kept.send("/hold/n?q=1", **{"X-Request-Id": "abc-123"})
+        gate.entered()
+        assert entry(live)[0].endswith(" s, id abc-123")
+        running = [one for row in live.pool()["workers_list"] for one in row["running"]]
+        assert [one["id"] for one in running] == ["abc-123"]
+        assert "(id abc-123)" in live.cli("ctl", "stacks").stdout
+        gate.release()
+        assert whole(kept.read()) == "held n"
+
+
 def test_slow_request_in_c_code_that_keeps_the_gil(tmp_path: Path) -> None:
     """Issue, item 6: also when it hangs in C code."""
     with whole_daemon(tmp_path, *SLOW) as live:
@@ -225,3 +239,15 @@ def test_ping_tells_by_its_exit_code(tmp_path: Path) -> None:
         live.version("second")
     done = live.cli("ping")
     assert done.returncode == 7, done
+
+
+def test_ping_of_a_pool_on_demand_that_nobody_has_asked(tmp_path: Path) -> None:
+    """It has no worker, and is well."""
+    options = ("--pm", "ondemand", "--process-idle-timeout", "1")
+    with whole_daemon(tmp_path, *options, workers=2, ready=False) as live:
+        live.until_log("listening on")
+        live.until(lambda: live.ctl("ping")["ok"])
+        done = live.cli("ping")
+        assert done.returncode == 0, done
+        assert live.get("/version") == "one"
+        assert live.cli("ping").returncode == 0
