@@ -613,7 +613,8 @@ class Loop:
         slot.began = now = monotonic()
         vars = request.vars
         id = str(vars.get("HTTP_X_REQUEST_ID") or "")[:_ID_MOST]
-        line = f"{vars.get('REQUEST_METHOD') or '-'} {vars.get('REQUEST_URI') or '-'}"
+        path = str(vars.get("REQUEST_URI") or "-").partition("?")[0]  # queries hold secrets (T19)
+        line = f"{vars.get('REQUEST_METHOD') or '-'} {path}"
         data = line.encode("utf-8", "backslashreplace")
         begin(view, get_ident(), now, data, id.encode("ascii", "replace"))
         if self.worn_after and self.served >= self.worn_after:

@@ -25,14 +25,14 @@ def entry(live: Whole) -> list[str]:
 
 
 def test_slow_request_is_written_while_it_runs(tmp_path: Path) -> None:
-    """Issue, item 6: once, with its line, age and stack, innermost last."""
+    """Issue, item 6: once, with its line, age and stack, innermost last; no secrets (T19)."""
     with whole_daemon(tmp_path, *SLOW) as live, live.kept() as kept:
         gate = live.gate("n")
         kept.send("/hold/n?q=1")
         gate.entered()
         lines = entry(live)
         head = re.fullmatch(
-            r"slow.request main/\d+/\d+ pid (\d+): GET /hold/n\?q=1 has run for "
+            r"slow.request main/\d+/\d+ pid (\d+): GET /hold/n has run for "
             r"(\d+\.\d) s.*",
             lines[0],
         )
