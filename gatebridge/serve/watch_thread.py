@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 from select import POLLERR, POLLHUP, POLLIN, poll
-from time import monotonic, sleep
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from gatebridge.errors import PeerError
@@ -43,10 +43,11 @@ class Watch:
 
     def run(self) -> None:
         loop = self._loop
+        pause = poll().poll  # sleep() waits until a point in time, which fails under libfaketime
         while not loop.stopping:
             if self._quiet >= QUIET_TICKS:
                 self._sleep()
-            sleep(TICK_S)
+            pause(TICK_S * 1000)
             now = monotonic()
             try:
                 self._tick(now)
@@ -55,7 +56,7 @@ class Watch:
                     self._sweep(now)
             except Exception as error:  # a fault of ours: nobody else would notice
                 loop.order[0].site.log.fault("watch", error)
-                sleep(_FAULT_S)
+                pause(_FAULT_S * 1000)
 
     def _sleep(self) -> None:
         """Nothing runs: wake for the next application call, and once a second for deadlines."""

@@ -304,7 +304,7 @@ def test_log_pipe_closed_the_service_goes_on(tmp_path: Path) -> None:
 
 
 def test_clock_jump_kills_no_worker_and_loses_no_timer(tmp_path: Path) -> None:
-    """No wall clock is asked but for stamps: the system's would have to be set to show more."""
+    """No wall clock is asked but for stamps; test_daemon_clock.py lets it jump."""
     sources = Path(__file__).parents[2] / "gatebridge" / "serve"
     names = "supervisor generations crew pool member turns births stem spawn outside follow house"
     for name in names.split():
