@@ -6,7 +6,8 @@ the number of threads, and retires them after a second of calm. So a fast applic
 hand-over, and a slow one gets all its threads.
 
 When all threads are stuck the watch alone keeps an eye on the sockets: it answers what needs no
-application (management records), notices who has left, and queues what does.
+application (management records), notices who has left, and queues what does; where the pool has
+other workers it hands them connections of which nothing is read instead.
 """
 
 from __future__ import annotations
