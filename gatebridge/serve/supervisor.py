@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 BOOT_FAILED: Final = 3  # exit status: no worker of the first generation could boot
 LOAD_FAILED: Final = 4  # the application cannot be loaded
+_INTERRUPTED = 130  # exit status, as a shell says it
 GONE_S: Final = 5.0  # for killed workers to be gone, before we go without them
 AGAIN_S: Final = 30.0  # between two tries to replace a lost socket file
 _FAULT_S = 0.5  # a pause after a fault of ours, which may come again at once
@@ -230,6 +231,7 @@ class Supervisor:
         self.stop(quick=self.stopping)
 
     def interrupt(self) -> None:
+        self._status = self._status or _INTERRUPTED
         self.stop(quick=True)
 
     def stop(self, quick: bool) -> None:
@@ -335,7 +337,7 @@ class Supervisor:
 SIGNALS: Final[dict[int, tuple[Callable[[Supervisor], object], str]]] = {
     signal.SIGTERM: (Supervisor.terminate, "graceful stop; a second one is quick"),
     signal.SIGQUIT: (Supervisor.terminate, "graceful stop; a second one is quick"),
-    signal.SIGINT: (Supervisor.interrupt, "quick stop"),
+    signal.SIGINT: (Supervisor.interrupt, "quick stop, exit status 130"),
     signal.SIGHUP: (Supervisor.hang_up, "reload, the new generation first"),
     signal.SIGUSR1: (Supervisor.reopen_logs, "reopen logs"),
     signal.SIGUSR2: (Supervisor.re_execute, "re-execute with the same sockets"),

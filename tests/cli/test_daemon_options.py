@@ -399,10 +399,12 @@ def test_config_error_a_reload_changes_nothing_and_ctl_says_why(
 # -- exit statuses
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
-def test_exit_0_of_a_stop(tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 0), (signal.SIGQUIT, 0), (signal.SIGINT, 130)]
+)
+def test_exit_status_of_a_stop(tmp_path: Path, number: int, status: int) -> None:
     live = Service(tmp_path, *BIND)
-    assert live.stop(number) == 0
+    assert live.stop(number) == status
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_socket()) == []
 
 

@@ -35,11 +35,14 @@ def test_workers_serve_and_all_is_gone_at_the_end(tmp_path: Path) -> None:
         assert left == ["app.log", "app.py", "daemon.py", "log", "pools.json"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
+STOPPED = {signal.SIGTERM: 0, signal.SIGQUIT: 0, signal.SIGINT: 130}
+
+
+@pytest.mark.parametrize("number", STOPPED)
 def test_SIGTERM_idle_exit(tmp_path: Path, number: int) -> None:
     with supervised(tmp_path, {"main": {"workers": "2"}}) as live:
         live.signal(number)
-        assert live.wait() == 0
+        assert live.wait() == STOPPED[number]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
@@ -60,7 +63,7 @@ def test_SIGTERM_in_a_long_request_finishes_it_and_the_queue(tmp_path: Path, num
         assert live.wait() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOPPED)
 def test_SIGTERM_in_a_long_request_a_second_one_is_quick(tmp_path: Path, number: int) -> None:
     with supervised(tmp_path, graceful_timeout=60.0) as live:
         fifo = live.fifo("f")
@@ -69,7 +72,7 @@ def test_SIGTERM_in_a_long_request_a_second_one_is_quick(tmp_path: Path, number:
             live.signal(signal.SIGTERM)
             live.until_log("stopping")
             live.signal(number)
-            assert live.wait() == 0
+            assert live.wait() == STOPPED[number]
 
 
 def test_SIGTERM_in_a_long_request_that_outlives_the_limit(tmp_path: Path) -> None:
