@@ -234,12 +234,12 @@ def open_to_all(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def service(folder: Path, *words: str, **more) -> Iterator[Service]:
-    """A daemon on the socket "s" of the folder; its end must be one of its own, with 0."""
+def service(folder: Path, *words: str, ends_with: int = 0, **more) -> Iterator[Service]:
+    """A daemon on the socket "s" of the folder; its end must be its own, with that status."""
     live = Service(folder, *words, **more)
     try:
         yield live
     finally:
         status = live.stop()
-    assert status == 0, live.log()
+    assert status == ends_with, live.log()
     assert "gatebridge.fault" not in live.log(), live.log()

@@ -477,13 +477,13 @@ def test_signals_in_a_burst_leave_a_daemon_that_serves_or_has_ended(
     tmp_path: Path, number: int
 ) -> None:
     ending = number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
-    with service(tmp_path, *BIND) as live:
+    status = 130 if number == signal.SIGINT else 0
+    with service(tmp_path, *BIND, ends_with=status) as live:
         pid = live.pid
         for _ in range(5):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         if ending:
-            status = 130 if number == signal.SIGINT else 0
             assert live.process.wait(DEADLINE_S) == status
         elif number == signal.SIGWINCH:
             live.until(lambda: not live.workers())
