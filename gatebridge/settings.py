@@ -343,6 +343,14 @@ class Settings:
         placeholder="PATH",
         daemon=True,
     )
+    idle_exit: float = option(
+        0.0,
+        "The daemon ends after so long without a request; 0 for never. For daemons that a shim "
+        "starts.",
+        unit="s",
+        placeholder="S",
+        daemon=True,
+    )
     name: str = option(
         "", "The daemon's name; by default made from its first bind.", short="-n",
         placeholder="NAME", daemon=True,

@@ -23,6 +23,8 @@ from gatebridge.serve.crew import KILL_S, QUICK_S
 from gatebridge.serve.follow import Follow
 from gatebridge.serve.generations import Generations
 from gatebridge.serve.house import House
+from gatebridge.serve.idle import LOOK_S as IDLE_LOOK_S
+from gatebridge.serve.idle import Idle
 from gatebridge.serve.log_file import LogFile
 from gatebridge.serve.notify import find_notify
 from gatebridge.serve.outside import FILES_LOOK_S, Outside
@@ -87,6 +89,7 @@ class Supervisor:
         self._follow = Follow(self.house, self._files_changed)
         self.house.files = self._follow.follow
         self._hung = hung.Hung(log, self.ask_for_stacks)
+        self._idle = Idle(self.started)
         self._signals: list[int] = []
         self._status = 0
         self._last_word = ""
@@ -184,6 +187,8 @@ class Supervisor:
             self.house.turns.at("hung", monotonic() + hung.LOOK_S, self._look_for_hung)
         if self.outside.wants_slow:
             self.house.turns.at("slow", monotonic(), self._look_for_slow)
+        if configuration.settings.idle_exit:
+            self.house.turns.at("idle", monotonic(), self._look_if_idle)
 
     def _give_up(self, failure: Failure) -> None:
         self._status = LOAD_FAILED if failure.load else BOOT_FAILED
@@ -201,6 +206,17 @@ class Supervisor:
         again = now + self.outside.look_for_slow(now, views)
         if self.outside.wants_slow and not self.stopping:
             self.house.turns.at("slow", again, self._look_for_slow)
+
+    def _look_if_idle(self, now: float) -> None:
+        limit = (self._known or self._configuration).settings.idle_exit
+        if self.stopping or not limit:
+            return
+        idle = self._idle.look(now, self.generations.views(now), self.generations.listeners)
+        if idle >= limit and self.generations.coming is None:
+            self.house.log.line(INFO, f"nobody has asked for {idle:.0f} s (idle_exit)")
+            self.stop(quick=False)
+            return
+        self.house.turns.at("idle", now + min(IDLE_LOOK_S, limit), self._look_if_idle)
 
     def _look_for_hung(self, now: float) -> None:
         crews = list(self.generations.crews())
