@@ -2,12 +2,56 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gatebridge.engine.seams import Application
+    from gatebridge.routing.rule import Rule
+
+
+class Switches(Protocol):
+    """Which side of each migrating route answers now; others may change it at any moment."""
+
+    def is_new(self, index: int) -> bool:
+        """May be called by any thread, at each request."""
+
+
+class Counters(Protocol):
+    """How many requests each limited route has under way."""
+
+    def enter(self, place: int, most: int) -> bool:
+        """Count one more; False: there are ``most`` already, and nothing was counted."""
+
+    def leave(self, place: int) -> None:
+        """One that had entered is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One line of the table.
+
+    application  who answers, or the legacy side of a route that migrates
+    new          the new side; None: the route does not migrate
+    switch       of a migrating route: its index into Switches
+    timeout      seconds; 0: as everywhere
+    limit_body   bytes; -1: as everywhere
+    concurrency  requests at once; 0: any number
+    place        of a route with concurrency: its index into Counters
+    """
+
+    rule: Rule
+    application: Application
+    new: Application | None = None
+    switch: int = -1
+    timeout: float = 0.0
+    limit_body: int = -1
+    concurrency: int = 0
+    place: int = -1
+
 
 _TEXT = b"Not Found\n\nNo application is mounted at this path.\n"
 _HEADERS = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(_TEXT)))]
