@@ -270,7 +270,7 @@ class Loop:
             if error.errno in _OUT_OF_FDS:
                 self._pause(listener, error)
             return None  # ECONNABORTED and its like: that peer is gone
-        if not listener.admits(peer):
+        if not listener.admits(peer) or listener.is_stranger(sock):
             listener.site.log.refused_peer(peer, listener.text)
             sock.close()
             return None
