@@ -35,6 +35,7 @@ class ScriptOptions:
     env              names it gets from gatebridge's own environment
     path             its PATH
     check_owner      refuse files that others could have written, as suexec does
+    by_descriptor    a program is executed by the descriptor that was checked, not by its path
     extensions       of the files in a folder that are programs, with dot; () any
     preload          modules that a warmed interpreter has imported; None: learned
     children         processes of warm and inproc mode, at most
@@ -50,6 +51,7 @@ class ScriptOptions:
     env: tuple[str, ...] = ()
     path: str = "/usr/local/bin:/usr/bin:/bin"
     check_owner: bool = True
+    by_descriptor: bool = False
     extensions: tuple[str, ...] = ()
     preload: tuple[str, ...] | None = None
     children: int = 8
@@ -191,6 +193,7 @@ _READERS: dict[str, tuple[str, Callable[[str], object]]] = {  # its attribute, a
     "env": ("env", _env),
     "path": ("path", _path),
     "owner": ("check_owner", _one_of("any", "check")),
+    "exec": ("by_descriptor", _one_of("path", "descriptor")),
     "extensions": ("extensions", _extensions),
     "preload": ("preload", _preload),
     "children": ("children", _number(1, _CHILDREN_MOST)),

@@ -22,6 +22,10 @@ class Call:
     has_body     False: its standard input is empty
     limits       resource limits by name, as resource.RLIMIT_* without the prefix in small letters
                  ("cpu" seconds, "as" bytes, "nofile", "nproc", "fsize" bytes)
+    fd           >= 0: the program's file, opened and checked by whoever calls start(), and closed
+                 by them when start() returns. This file runs, whatever the path has become since
+                 (``/proc/self/fd/N`` to an exec, the source to a warmed interpreter); path
+                 remains its name. -1: the path alone.
     """
 
     path: str
@@ -30,6 +34,7 @@ class Call:
     folder: str
     has_body: bool
     limits: dict[str, int]
+    fd: int = -1
 
 
 class Running(Protocol):
