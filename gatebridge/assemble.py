@@ -50,7 +50,7 @@ def load_applications(pool: Pool) -> list[tuple[str, Application]]:
     """Import a pool's applications, each with its mount. raises ConfigError("app.…")"""
     for folder in reversed([item for item in pool.settings.pythonpath.split(",") if item]):
         sys.path.insert(0, os.path.abspath(folder))
-    return [(app.mount, load(app.target, os.getcwd())) for app in pool.apps]
+    return [(app.match, load(app.target, os.getcwd())) for app in pool.apps]
 
 
 def serve_alone(app: Application, settings: Settings) -> int:

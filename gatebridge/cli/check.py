@@ -15,7 +15,7 @@ from gatebridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from gatebridge.config import Asked
-    from gatebridge.settings import Configuration, Pool
+    from gatebridge.settings import App, Configuration, Pool
 
 PROBLEMS = 6
 _IMPORT_S = 120.0
@@ -64,10 +64,16 @@ def _check(asked: Asked, imports: bool) -> list[str]:
 
 def _line(pool: Pool) -> str:
     settings = pool.settings
-    apps = ", ".join(f"{app.mount} {app.target}".strip() for app in pool.apps)
+    apps = ", ".join(_app(app) for app in pool.apps)
     binds = " ".join(settings.bind)
     size = f"{settings.pm}, workers {settings.workers}, threads {settings.threads}"
     return f"pool {pool.name}: {apps}; {size}; {binds}"
+
+
+def _app(app: App) -> str:
+    rule = f"{app} " if str(app) != "/" else ""
+    sides = f" (new: {app.new}, mode {app.mode})" if app.new else ""
+    return f"{rule}{app.target}{sides}"
 
 
 def _import_all(configuration: Configuration) -> list[str]:

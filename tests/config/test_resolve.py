@@ -91,6 +91,7 @@ VALUES = {
     "daemon": ("--daemon", "true", True),
     "control_socket": ("--control-socket run/ctl", '"run/ctl"', "run/ctl"),
     "name": ("--name shop", '"shop"', "shop"),
+    "route_state": ("--route-state routes", '"routes"', "routes"),
 }  # fmt: skip
 
 
