@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from gatebridge.engine.body import gather_by_pulling
 from gatebridge.errors import AppError, GatebridgeError, PeerError
 from gatebridge.serve.request_id import KEY
+from gatebridge.serve.scoreboard import limit
 from gatebridge.wire.cgi_head import Head
 from gatebridge.wire.events import DATA
 
@@ -27,7 +28,8 @@ class Exchange:
 
     __slots__ = ("_checked", "_early", "_error_text", "_held", "abandoned", "connection", "data",
                  "data_ended", "deferred", "ended", "environ", "error", "feed", "gone", "has_turn",
-                 "id", "idle_s", "queued_at", "queued_s", "sent", "started", "status")  # fmt: skip
+                 "id", "idle_s", "place", "queued_at", "queued_s", "sent", "started", "status",
+                 "timeout_s")  # fmt: skip
 
     def __init__(self, connection: "Connection", id: int, ended: bool) -> None:
         self.connection = connection
@@ -50,6 +52,8 @@ class Exchange:
         self.abandoned = False  # answered in place of a thread that is too slow
         self.queued_at = 0.0  # monotonic; when it began to wait for a thread
         self.queued_s = 0.0  # how long it has waited
+        self.timeout_s = 0.0  # of its route; 0.0 for the worker's
+        self.place: memoryview | None = None  # on the scoreboard, while a thread runs it
         self.deferred: Request | None = None  # not run yet: too many threads wait for bodies
 
     @property
@@ -71,6 +75,12 @@ class Exchange:
         """Apache's mod_fcgid, and not its mod_proxy_fcgi, which says so in SCRIPT_FILENAME."""
         script = str((self.environ or {}).get("SCRIPT_FILENAME", ""))
         return self.front.startswith("Apache") and not script.startswith(("proxy:", "//"))
+
+    def limit_time(self, seconds: float) -> None:
+        """``environ["gatebridge.timeout"]``: this request may take so long, whatever others may."""
+        self.timeout_s = seconds
+        if self.place is not None:
+            limit(self.place, seconds)
 
     # -- Source
 

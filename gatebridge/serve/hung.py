@@ -33,21 +33,22 @@ class Hung:
         self._asked: dict[int, float] = {}  # pid -> when the request began
 
     def wanted(self, crews: Iterable[Crew]) -> bool:
-        return any(crew.pool.settings.timeout for crew in crews)
+        """Some request has a limit: its pool's, or its route's."""
+        pools = [crew.pool for crew in crews]
+        return any(pool.settings.timeout or any(app.timeout for app in pool.apps) for pool in pools)
 
     def look(self, now: float, crews: Iterable[Crew], views: dict[str, list[WorkerView]]) -> None:
         """Kill whoever was asked at the last look and is still in the same request."""
         seen: dict[int, float] = {}
         for crew in crews:
-            limit = crew.pool.settings.timeout
+            usual = crew.pool.settings.timeout
             running = {view.pid: view.running for view in views.get(crew.pool.name, ())}
             for member in crew.members.values():
                 oldest = running.get(member.pid) or []
-                if not limit or member.state not in (READY, LEAVING) or not oldest:
+                late = [one for one in oldest if 0 < (one.limit or usual) < one.age - _SLACK_S]
+                if member.state not in (READY, LEAVING) or not late:
                     continue
-                request = oldest[0]
-                if request.age <= limit + _SLACK_S:
-                    continue
+                request = late[0]
                 seen[member.pid] = request.started
                 if self._asked.get(member.pid) != request.started:
                     self._say(member.pid, request.line, request.age)

@@ -595,6 +595,7 @@ class Loop:
         slot.exchange = exchange
         if slot.view is not None:
             self._note(slot, slot.view, request)
+            exchange.place = slot.view
         if self.watch_asleep:
             self._rouse()
         try:
@@ -604,6 +605,7 @@ class Loop:
             exchange.connection.close()
         finally:
             slot.exchange = None
+            slot.began = 0.0
             if slot.view is not None:
                 end(slot.view)
             if self.forked:

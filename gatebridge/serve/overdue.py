@@ -29,9 +29,8 @@ def give_up(loop: Loop, slot: Slot) -> None:
     incident = urandom(4).hex()
     log = exchange.connection.site.log
     log.failures += 1
-    log.line(
-        ERROR, f"request.timeout incident {incident} ({exchange.line}) after {loop.timeout_s:g} s"
-    )
+    limit = exchange.timeout_s or loop.timeout_s
+    log.line(ERROR, f"request.timeout incident {incident} ({exchange.line}) after {limit:g} s")
     frame = sys._current_frames().get(thread.ident)
     if frame is not None:
         for text in traceback.format_stack(frame)[-_FRAMES:]:

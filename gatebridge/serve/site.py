@@ -131,6 +131,7 @@ class Site:
                 self._note_proxy()
             environ.update(self.extra)
             environ["wsgi.errors"] = Errors(exchange)
+            environ["gatebridge.timeout"] = exchange.limit_time
             if self.access is not None and self.access.wants_id:
                 request_id(environ)  # the application may show it, too
             if request.complete and not request.body and length <= 0:
