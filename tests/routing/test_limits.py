@@ -69,6 +69,8 @@ def test_the_engine_answers_413() -> None:
 READS = [
     ("at once", lambda body: [body.read()]),
     ("in pieces", lambda body: list(iter(lambda: body.read(4), b""))),
+    ("in a large piece", lambda body: [body.read(1000)]),
+    ("in a large line", lambda body: list(iter(lambda: body.readline(1000), b""))),
     ("in lines", lambda body: list(body)),
     ("in parts of lines", lambda body: list(iter(lambda: body.readline(2), b""))),
     ("as a list of lines", lambda body: body.readlines()),
@@ -86,15 +88,17 @@ def test_a_body_of_unknown_length_is_counted(name, read) -> None:
         start_response("200 OK", [])
         return read(environ["wsgi.input"])
 
-    def body_of(most: int) -> bytes:
-        environ = {**request("/"), "wsgi.input": BytesIO(text)}
+    def body_of(most: int, source: BytesIO) -> bytes:
+        environ = {**request("/"), "wsgi.input": source}
         return answer(limited(app, limit_body=most), environ)[1]
 
-    assert body_of(len(text)) == text
-    assert body_of(len(text) + 1) == text
+    assert body_of(len(text), BytesIO(text)) == text
+    assert body_of(len(text) + 1, BytesIO(text)) == text
     for most in (len(text) - 1, 5, 0):
+        source = BytesIO(text)
         with pytest.raises(PeerError, match="body.too_big"):
-            body_of(most)
+            body_of(most, source)
+        assert source.tell() <= most + 1  # and no more was read to find that out
 
 
 def test_a_refused_body_is_refused_again() -> None:
