@@ -54,25 +54,52 @@ class Matcher:
 
     def look(self, host: str, method: str, path: str) -> tuple[int, int]:
         """The rule that gets a request, and how much of the path is its own; (-1, 0): none."""
-        for group, end in self._groups(path):
+        group = self._exact.get(path)
+        if group is not None:
+            number = group.pick(host, method)
+            if number >= 0:
+                return number, len(path.rstrip("/"))
+        for group, end in self._prefixes(path):
+            number = group.pick(host, method)
+            if number >= 0:
+                return number, end
+        for group, end in self._rest(path):
             number = group.pick(host, method)
             if number >= 0:
                 return number, end
         return -1, 0
 
     def walk(self, host: str, path: str) -> Iterator[int]:
-        """The rules that fit a path and host, the first that look() would take first."""
-        for group, _ in self._groups(path):
+        """The rules that fit a path and host, in the order in which look() asks them."""
+        exact = self._exact.get(path)
+        groups = [] if exact is None else [exact]
+        groups += [group for group, _ in (*self._prefixes(path), *self._rest(path))]
+        for group in groups:
             for entries in group.of(host):
                 for number, _ in entries:
                     yield number
 
-    def _groups(self, path: str) -> Iterator[tuple[_Group, int]]:
-        """What fits a path, each with the length of its part of the path."""
-        exact = self._exact.get(path)
-        if exact is not None:
-            yield exact, len(path.rstrip("/"))
-        yield from self._prefixes(path)
+    def _prefixes(self, path: str) -> Iterable[tuple[_Group, int]]:
+        """What fits a path, and the length of its part of it; the longest first, "/" not."""
+        depth = self._depth
+        if not depth or path[:1] != "/":
+            return ()
+        found: list[tuple[_Group, int]] = []
+        children = self._top.children
+        end = 0
+        for segment in path.split("/", depth + 1)[1 : depth + 1]:
+            node = children.get(segment)
+            if node is None:
+                break
+            end += len(segment) + 1
+            if node.group is not None:
+                found.append((node.group, end))
+            children = node.children
+        found.reverse()
+        return found
+
+    def _rest(self, path: str) -> Iterator[tuple[_Group, int]]:
+        """Patterns that match, and at last everything."""
         if self._patterns and path[:1] in ("", "/"):
             for pattern, group in self._patterns:
                 found = pattern.match(path)
@@ -80,24 +107,6 @@ class Matcher:
                     yield group, _border(path, found.end())
         if self._top.group is not None:
             yield self._top.group, 0
-
-    def _prefixes(self, path: str) -> Iterable[tuple[_Group, int]]:
-        """The longest first; all but that of everything."""
-        depth = self._depth
-        if not depth or path[:1] != "/":
-            return ()
-        found: list[tuple[_Group, int]] = []
-        node: _Node | None = self._top
-        end = 0
-        for segment in path.split("/", depth + 1)[1 : depth + 1]:
-            node = node.children.get(segment) if node is not None else None
-            if node is None:
-                break
-            end += len(segment) + 1
-            if node.group is not None:
-                found.append((node.group, end))
-        found.reverse()
-        return found
 
 
 class _Node:

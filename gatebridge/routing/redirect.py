@@ -31,12 +31,11 @@ class Redispatch:
 
     __slots__ = ("_table", "count", "path_info", "script_name")
 
-    def __init__(self, table: Application, environ: dict[str, object]) -> None:
+    def __init__(self, table: Application, script_name: str, path_info: str, count: int) -> None:
         self._table = table
-        self.script_name = str(environ.get("SCRIPT_NAME", ""))
-        self.path_info = str(environ.get("PATH_INFO", ""))
-        count = environ.get("gatebridge.redirects", 0)
-        self.count = count if isinstance(count, int) else 0
+        self.script_name = script_name
+        self.path_info = path_info
+        self.count = count
 
     def covers(self, path: str) -> bool:
         """Does a decoded path lie under the front's mount?"""

@@ -123,9 +123,11 @@ class Table:
         if number < 0:
             return self._refuse(host, path, environ, start_response)
         line = self._lines[number]
-        environ["gatebridge.redispatch"] = Redispatch(self, environ)
+        script = environ.get("SCRIPT_NAME", "")
+        count = environ.get("gatebridge.redirects", 0)
+        environ["gatebridge.redispatch"] = Redispatch(self, script, path, count)
         if end:
-            environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + path[:end]
+            environ["SCRIPT_NAME"] = script + path[:end]
             environ["PATH_INFO"] = path[end:]
         application, name = line.application, line.name
         if line.new is not None and self._is_new(line.route):

@@ -1,9 +1,10 @@
 """python -m tests.bench.routes, or `figures routes`: what the routing table adds to a request.
 
-Microseconds of the table's call less those of the application alone, the best of nine rounds:
-200 routes, asked for the first, the last, the deepest and none; and what finding alone takes.
+Microseconds of CPU: the table's call less the application's alone, the best of nine rounds, for
+200 routes below one folder, or for 200 hosts.
 """
 
+import time
 import timeit
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,9 @@ def spent_us(application: "Application", path: str, host: str = "www.example.org
             None,
         )
 
-    return min(timeit.repeat(once, number=CALLS, repeat=ROUNDS)) / CALLS * 1e6
+    return (
+        min(timeit.repeat(once, timer=time.process_time, number=CALLS, repeat=ROUNDS)) / CALLS * 1e6
+    )
 
 
 def run() -> None:
