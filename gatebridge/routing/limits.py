@@ -48,6 +48,11 @@ class CountedInput:
     def read(self, size: int | None = -1) -> bytes:
         return self._count(self._input.read(self._want(size)))
 
+    def read1(self, size: int | None = -1) -> bytes:
+        """What has come, as soon as there is something, where the input can tell."""
+        read = getattr(self._input, "read1", self._input.read)
+        return self._count(read(self._want(size)))
+
     def readline(self, size: int | None = -1) -> bytes:
         return self._count(self._input.readline(self._want(size)))
 

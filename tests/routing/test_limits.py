@@ -75,6 +75,8 @@ READS = [
     ("in parts of lines", lambda body: list(iter(lambda: body.readline(2), b""))),
     ("as a list of lines", lambda body: body.readlines()),
     ("as lists of lines", lambda body: [line for _ in range(9) for line in body.readlines(1)]),
+    ("what has come", lambda body: list(iter(lambda: body.read1(5), b""))),
+    ("all that has come", lambda body: list(iter(body.read1, b""))),
     ("None for everything", lambda body: [body.read(None)]),
 ]  # fmt: skip
 
@@ -99,6 +101,26 @@ def test_a_body_of_unknown_length_is_counted(name, read) -> None:
         with pytest.raises(PeerError, match="body.too_big"):
             body_of(most, source)
         assert source.tell() <= most + 1  # and no more was read to find that out
+
+
+def test_a_piece_that_has_come_is_given_at_once() -> None:
+    """A script that answers each line of a client's must not wait for a whole block."""
+
+    class Talking:
+        def read1(self, size: int) -> bytes:
+            return b"ab"[:size]
+
+        def read(self, size: int) -> bytes:
+            return b"ab" * (size // 2)
+
+    class Plain:
+        def read(self, size: int) -> bytes:
+            return b"c" * size
+
+    for source, piece in ((Talking(), b"ab"), (Plain(), b"c" * 8)):
+        environ = {**request("/"), "wsgi.input": source}
+        answer(limited(named("a"), limit_body=100), environ)
+        assert environ["wsgi.input"].read1(8) == piece
 
 
 def test_a_refused_body_is_refused_again() -> None:
