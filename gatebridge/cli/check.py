@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -91,11 +90,8 @@ def _import_all(configuration: Configuration) -> list[str]:
 
 def _import(pool: Pool) -> None:
     """As a worker does it. raises ConfigError"""
-    from gatebridge.apps.load import load
     from gatebridge.config.system import plan_of
+    from gatebridge.loading import load_applications
 
     plan_of(pool.settings).apply()
-    for folder in reversed([item for item in pool.settings.pythonpath.split(",") if item]):
-        sys.path.insert(0, os.path.abspath(folder))
-    for app in pool.apps:
-        load(app.target, os.getcwd())
+    load_applications(pool).close()

@@ -65,6 +65,7 @@ class Crew:
         self.generation = generation
         self.listeners = listeners
         self.plan = plan
+        self.routes = births.routes
         self.members: dict[int, Member] = {}
         self.stem: Member | None = None
         self.failure: Failure | None = None
@@ -115,9 +116,7 @@ class Crew:
                 self._late(key, now)
             stays = self.count(READY, LEAVING) > len(done.retire) or done.fork > 0
             for key in done.retire:
-                if (
-                    key in self.members
-                ):  # a stem stays; the last closes what kept connections it has
+                if key in self.members:  # no stem; the last one closes the connections it kept
                     self.members[key].drain(now, self._grace_s, last=not stays)
             added = done.fork > 0 and self._add(done.fork, now)
             if not (added or done.kill or any(key in self.members for key in done.retire)):
@@ -218,6 +217,7 @@ class Crew:
             member.become(READY, now)
             member.calm = now
             self.plan.ready()
+            self._births.tell_not_loaded()
             if self._house.level:  # another than the configuration's, which it has
                 member.tell({"do": "level", "level": self._house.level})
 
@@ -330,7 +330,7 @@ class Crew:
 
     def _forget(self, member: Member) -> None:
         del self.members[member.key]
-        self._house.free_slot(member.index)
+        self._births.free(member.index)
         self._close(member)
 
     def _close(self, member: Member) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from gatebridge.serve.route_modes import RouteModes
 from gatebridge.serve.scoreboard import WORKERS_MAX, Scoreboard
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class House:
 
     dumped  takes a worker's stacks, by its pid; gone is told that it has ended
     files   takes what a pool's application consists of
+    routes  who answers each, and how many requests of it are under way
     """
 
     turns: Turns
@@ -54,10 +56,14 @@ class House:
     dumped: Callable[[int, bytes], None] = lambda pid, data: None
     gone: Callable[[int], None] = lambda pid: None
     files: Callable[[str, list[str]], None] = lambda pool, files: None
+    routes: RouteModes = field(init=False)
     level: str = ""  # of logs, when somebody has changed it since the last reload
     _free: set[int] = field(default_factory=lambda: set(range(WORKERS_MAX)))
     _key: int = 0
     _looked: tuple[float, dict[int, WorkerView]] = (-1.0, {})
+
+    def __post_init__(self) -> None:
+        self.routes = RouteModes(self.log)
 
     def now(self) -> float:
         return monotonic()
@@ -77,6 +83,7 @@ class House:
     def free_slot(self, index: int) -> None:
         if index >= 0:
             self.board.free(index)
+            self.routes.counters.clear(index)
             self._free.add(index)
 
     def of(self, pool: str) -> Totals:

@@ -28,6 +28,7 @@ from gatebridge.serve.idle import Idle
 from gatebridge.serve.log_file import LogFile
 from gatebridge.serve.notify import find_notify
 from gatebridge.serve.outside import FILES_LOOK_S, Outside
+from gatebridge.serve.route_commands import RouteCommands
 from gatebridge.serve.scoreboard import WORKERS_MAX
 from gatebridge.serve.successor import Successor
 from gatebridge.serve.turns import Turns
@@ -122,6 +123,7 @@ class Supervisor:
         self.outside.open(self._configuration, self.name, heritage)
         if self.outside.control is not None:
             Commands(self, self.outside.control)
+            RouteCommands(self, self.outside.control)
         self.house.turns.at("files", self.started + FILES_LOOK_S, self._look_for_files)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
@@ -182,6 +184,7 @@ class Supervisor:
             self.house.level = ""
             self.outside.configure(configuration)
         self._known = configuration
+        self.house.routes.settle(configuration)
         self._follow.configure(configuration)
         if self._hung.wanted(self.generations.crews()):
             self.house.turns.at("hung", monotonic() + hung.LOOK_S, self._look_for_hung)

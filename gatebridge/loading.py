@@ -1,0 +1,115 @@
+"""A pool's routes with the applications that answer them: loaded, made a table, closed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatebridge.apps.target import load_target
+from gatebridge.errors import GatebridgeError
+from gatebridge.routing.rule import parse_rule
+from gatebridge.routing.table import Route, route_table
+
+if TYPE_CHECKING:
+    from gatebridge.engine.seams import Application
+    from gatebridge.serve.route_board import RouteBoard, WorkerRoutes
+    from gatebridge.settings import App, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The sides of one route. new: None where there is none, or it could not be loaded."""
+
+    app: App
+    application: Application
+    new: Application | None = None
+
+
+class Applications:
+    """A pool's, in its order.
+
+    broken  what the last new side raised that did not load
+    """
+
+    def __init__(self, routes: RouteBoard | None = None) -> None:
+        self.broken: BaseException | None = None
+        self._routes = routes
+        self._loaded: list[Loaded] = []
+
+    def load(self, app: App) -> None:
+        """Both sides, in a stem or a worker.
+
+        A new side that does not load is noted, and legacy answers, unless the route's mode is new.
+        raises  ConfigError("app.…"), ConfigError("target.…")
+        """
+        number = len(self._loaded)
+        self._loaded.append(Loaded(app, load_target(app.target, os.getcwd())))
+        if not app.new:
+            return
+        try:
+            new = load_target(app.new, os.getcwd())
+        except GatebridgeError as error:
+            board = self._routes
+            if board is None or board.is_new(number):
+                raise
+            board.note_failed(number, str(error).partition("\n")[0])
+            if board.is_new(number):  # switched a moment ago, by who had not seen the note
+                raise
+            self.broken = error
+        else:
+            self._loaded[number] = Loaded(app, self._loaded[number].application, new)
+
+    def table(self, worker: WorkerRoutes | None = None) -> Application:
+        """One application that is all of them. worker: whose it is; None where nobody switches."""
+        places = self._routes.places if self._routes is not None else []
+        routes = []
+        for number, one in enumerate(self._loaded):
+            app = one.app
+            routes.append(
+                Route(
+                    parse_rule(app.match, app.host, app.methods),
+                    one.application,
+                    one.new,
+                    number if one.new is not None else -1,
+                    app.timeout,
+                    app.limit_body,
+                    app.concurrency,
+                    places[number] if places else -1,
+                )
+            )
+        return route_table(routes, worker, worker)
+
+    def close(self) -> list[Exception]:
+        """They are not needed any more. What went wrong, which keeps none from being closed."""
+        found: list[Exception] = []
+        sides = {id(side): side for one in self._loaded for side in (one.application, one.new)}
+        self._loaded = []
+        for side in sides.values():
+            close = getattr(side, "close", None)
+            if not callable(close):
+                continue
+            try:
+                close()
+            except Exception as error:
+                found.append(error)
+        return found
+
+
+def load_applications(pool: Pool, routes: RouteBoard | None = None) -> Applications:
+    """Everything that answers a pool's requests.
+
+    routes  who answers now, and where is noted what does not load
+    raises  ConfigError("app.…"), ConfigError("target.…"), with those closed that were loaded
+    """
+    for folder in reversed([item for item in pool.settings.pythonpath.split(",") if item]):
+        sys.path.insert(0, os.path.abspath(folder))
+    found = Applications(routes)
+    try:
+        for app in pool.apps:
+            found.load(app)
+    except BaseException:
+        found.close()
+        raise
+    return found
