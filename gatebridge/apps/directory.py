@@ -32,6 +32,7 @@ class Program:
     """
 
     __slots__ = ("_application", "path")
+    local_redirects = True  # it calls environ["gatebridge.redispatch"] where there is one
 
     def __init__(self, path: str, application: Application) -> None:
         self.path = path
@@ -61,6 +62,7 @@ class Directory:
     """
 
     __slots__ = ("_programs", "_told", "inventory", "refused")
+    local_redirects = True
 
     def __init__(
         self, inventory: Inventory, whom: Trust, make: Callable[[str], Application]
