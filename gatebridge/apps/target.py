@@ -77,7 +77,7 @@ def _real_path(target: str, text: str, folder: str) -> str:
         kind = target.partition(":")[0]
         why = f"write {kind}:PATH; a module of that name is loaded by its file, {kind}.py:NAME"
         raise ConfigError("target.malformed", f"{target!r} names no path: {why}")
-    path = os.path.join(folder, text)
+    path = os.path.join(folder, text.rstrip("/") or "/")
     try:
         real = os.path.realpath(path, strict=True)
     except OSError as error:
