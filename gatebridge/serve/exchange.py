@@ -82,6 +82,10 @@ class Exchange:
         if self.place is not None:
             limit(self.place, seconds)
 
+    def is_gone(self) -> bool:
+        """``environ["gatebridge.gone"]``: nobody waits for this answer any more."""
+        return self.gone
+
     # -- Source
 
     def pull(self, want: int) -> bytes:

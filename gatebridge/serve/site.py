@@ -132,6 +132,7 @@ class Site:
             environ.update(self.extra)
             environ["wsgi.errors"] = Errors(exchange)
             environ["gatebridge.timeout"] = exchange.limit_time
+            environ["gatebridge.gone"] = exchange.is_gone
             if self.access is not None and self.access.wants_id:
                 request_id(environ)  # the application may show it, too
             if request.complete and not request.body and length <= 0:
