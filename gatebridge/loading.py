@@ -50,11 +50,11 @@ class Applications:
             return
         try:
             new = load_target(app.new, os.getcwd())
-        except GatebridgeError as error:
+        except Exception as error:
             board = self._routes
             if board is None or board.is_new(number):
                 raise
-            board.note_failed(number, str(error).partition("\n")[0])
+            board.note_failed(number, _sentence(error))
             if board.is_new(number):  # switched a moment ago, by who had not seen the note
                 raise
             self.broken = error
@@ -95,6 +95,12 @@ class Applications:
             except Exception as error:
                 found.append(error)
         return found
+
+
+def _sentence(error: Exception) -> str:
+    """Without the traceback that an import's error carries."""
+    text = str(error) if isinstance(error, GatebridgeError) else f"{type(error).__name__}: {error}"
+    return text.partition("\n")[0]
 
 
 def load_applications(pool: Pool, routes: RouteBoard | None = None) -> Applications:

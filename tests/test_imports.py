@@ -34,13 +34,23 @@ RANKS = {
     "gatebridge.serve": 6,
     "gatebridge.fronts": 7,
     "gatebridge.config": 7,
+    "gatebridge.scan": 7,
     "gatebridge.assemble": 8,
     "gatebridge.loading": 8,
     "gatebridge.daemon": 9,
     "gatebridge.oneshot": 9,
     "gatebridge.dispatch": 9,
-    "gatebridge.shim": 9,
+    "gatebridge.relay": 9,
+    "gatebridge.relay_baked": 0,
+    "gatebridge.relay_build": 8,
+    "gatebridge.relay_duplex": 9,
+    "gatebridge.relay_place": 0,
+    "gatebridge.relay_start": 9,
+    "gatebridge.relay_text": 9,
+    "gatebridge.shim": 8,
+    "gatebridge.shim_check": 9,
     "gatebridge.cli": 10,
+    "gatebridge.autostart": 11,
     "gatebridge.__main__": 11,
 }
 
@@ -77,10 +87,11 @@ ONLY = (
     ("rich", ("gatebridge.cli",), "the rest is a library"),
     ("h11", ("gatebridge.wire.http", "gatebridge.wire.http_head"), "HTTP is spoken there"),
     ("tomllib", ("gatebridge.config",), "one place reads files of options"),
-    ("subprocess", ("gatebridge.apps", "gatebridge.serve", "gatebridge.shim"),
-     "programs are started in few places; shim asks another interpreter for its paths"),
+    ("subprocess", ("gatebridge.apps", "gatebridge.serve", "gatebridge.shim",
+                    "gatebridge.relay_build", "gatebridge.shim_check"),
+     "programs are started in few places; shims ask another interpreter for its paths"),
 )  # fmt: skip
-FORK = ("gatebridge.apps", "gatebridge.serve")
+FORK = ("gatebridge.apps", "gatebridge.relay_start", "gatebridge.serve")
 
 MAX_FUNCTION = 40  # lines
 MAX_FILE = 400
@@ -88,8 +99,8 @@ LONGER = {  # "path" or "path:function" -> why it may be
     "gatebridge/serve/loop.py:__init__": "Every field of the loop is said once, in one place.",
     "gatebridge/serve/loop.py": "Turns, queues and deferred requests hang together: a step that "
     "is wrong in one shows in another.",
-    "gatebridge/settings.py": "Every option is said once, in one list; two would need a rule where to "
-    "look.",
+    "gatebridge/settings.py": "Every option is said once, in one list; two would need a rule "
+    "where to look.",
     "gatebridge/wire/fastcgi.py": "The fast path repeats the rules of the slow one, so they stay "
     "side by side.",
 }

@@ -120,14 +120,14 @@ class RouteState:
 
 def _change(one: dict[str, Any]) -> Change:
     """raises  KeyError, TypeError or ValueError"""
-    texts = [one[name] for name in ("pool", "match", "host")]
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"no texts: {texts}")
+    pool, match, host = [one[name] for name in ("pool", "match", "host")]
+    if not (isinstance(pool, str) and isinstance(match, str) and isinstance(host, str)):
+        raise ValueError(f"no texts: {pool!r}, {match!r}, {host!r}")
     for name in ("mode", "said"):
         if one[name] not in _MODES:
             raise ValueError(f"no mode: {one[name]!r}")
     methods = tuple([str(method) for method in one["methods"]])
-    return Change(*texts, methods, one["mode"], one["said"], float(one["at"]))
+    return Change(pool, match, host, methods, one["mode"], one["said"], float(one["at"]))
 
 
 def _unreadable(path: str, reason: object) -> ConfigError:
