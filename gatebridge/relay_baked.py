@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 
@@ -24,8 +23,3 @@ class Baked:
     oneshot: tuple[str, ...]
     wait_s: int = 30
     fresh_s: int = 60
-
-
-def state_folder(base: str) -> str:
-    """The folder of this user's sockets below ``base``, as the relays compute it."""
-    return os.path.join(base, f"gatebridge-{os.geteuid()}")

@@ -23,7 +23,6 @@ _LONGEST_SHEBANG = 125  # bytes; the kernel cuts at 127 (before 5.1) or 255
 _PROBE_S = 60
 
 _TEXT = """\
-{shebang}
 # Answers CGI requests with {target}. Written by `gatebridge shim new`.
 import gc
 import sys
@@ -52,13 +51,14 @@ sys.path_hooks.insert(0, sources)  # gatebridge's own modules without their comp
 """
 
 
-def path_entries(folder: str) -> list[str]:
+def path_entries(folder: str, flags: str = "-IS") -> list[str]:
     """What a bare interpreter lacks of this one's import path, the application's folder first."""
-    probe = [sys.executable, "-I", "-S", "-c", "import sys; print('\\n'.join(sys.path))"]
+    probe = [sys.executable, flags, "-c", "import sys; print('\\n'.join(sys.path))"]
     done = subprocess.run(probe, capture_output=True, text=True, timeout=_PROBE_S, check=True)
     bare = set(done.stdout.splitlines())
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    wanted = [os.path.abspath(folder), *sys.path, package]
+    scripts = os.path.dirname(sys.executable)  # of the command that runs now
+    wanted = [os.path.abspath(folder), *[one for one in sys.path if one != scripts], package]
     found: list[str] = []
     for entry in wanted:
         if entry and os.path.isdir(entry) and entry not in bare and entry not in found:
@@ -87,7 +87,13 @@ def shebang(flags: str) -> str:
 
 
 def one_shot(target: str, folder: str, mount: str | None) -> str:
-    """The text of a one-shot shim for "module:name" or "module:factory()".
+    """The text of a one-shot shim; see program()."""
+    flags, text = program(target, folder, mount)
+    return f"{shebang(flags)}\n{text}"
+
+
+def program(target: str, folder: str, mount: str | None) -> tuple[str, str]:
+    """The interpreter's flags and a program that answers for "module:name" or "module:factory()".
 
     folder  where the application's module is imported from
     raises  ConfigError("app.…") when a bare interpreter cannot import it
@@ -105,8 +111,7 @@ def one_shot(target: str, folder: str, mount: str | None) -> str:
         failed = imports(flags, path, module, root, expression)
         if failed:
             raise ConfigError("app.import", f"{target} cannot be imported:\n{failed}")
-    return _TEXT.format(
-        shebang=shebang(flags),
+    text = _TEXT.format(
         target=target,
         path=path,
         sources=_sources(),
@@ -115,6 +120,7 @@ def one_shot(target: str, folder: str, mount: str | None) -> str:
         expression=expression,
         mount=f", mount={mount!r}" if mount is not None else "",
     )
+    return flags, text
 
 
 def _sources() -> str:
@@ -123,7 +129,7 @@ def _sources() -> str:
     return _SOURCES.format(package=os.path.dirname(os.path.abspath(__file__)))
 
 
-def write(path: str, text: str, overwrite: bool) -> None:
+def write(path: str, text: str | bytes, overwrite: bool) -> None:
     """Put a shim where it belongs, executable. raises ConfigError("shim.…")"""
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if overwrite else os.O_EXCL)
     try:
@@ -132,8 +138,8 @@ def write(path: str, text: str, overwrite: bool) -> None:
         raise ConfigError("shim.exists", f"{path} exists; --force writes over it") from error
     except OSError as error:
         raise ConfigError("shim.write", f"cannot write {path}: {error}") from error
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
+    with os.fdopen(fd, "wb") as file:
+        file.write(text.encode("utf-8") if isinstance(text, str) else text)
     mode = stat.S_IMODE(os.stat(path).st_mode)
     os.chmod(path, mode | 0o111 & ~_umask())
 
