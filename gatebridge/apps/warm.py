@@ -7,6 +7,7 @@ a request, and a request that comes earlier imports for itself.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -238,12 +239,12 @@ class _Forked(Hosted):
     """A fork of a zygote."""
 
     def _judge(self, said: Said) -> int:
-        status = said.get("status", _KILLED)  # its zygote died, and the kernel killed it
-        return status if isinstance(status, int) else _KILLED
+        status = said.get("status")
+        if isinstance(status, int):
+            return status
+        kill_group(self.pid, signal.SIGKILL)  # its zygote has died, and nobody else ends it
+        return _KILLED
 
     def kill(self, number: int) -> None:
-        try:
+        with contextlib.suppress(OSError):  # the zygote has gone; see status()
             self._answer.sock.send(bytes((number,)))
-        except OSError:  # the zygote is gone, and where the kernel can, so is this
-            if self.status() == _KILLED:
-                kill_group(self.pid, number)

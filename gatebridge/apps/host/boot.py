@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import sys
-import tempfile
 from typing import TYPE_CHECKING
 
 from gatebridge.apps.host import packet
 from gatebridge.apps.host.preload import Ahead, Refused, preload
-from gatebridge.apps.host.runner import Runner
-from gatebridge.apps.host.zygote import Zygote
 
 if TYPE_CHECKING:
     from gatebridge.apps.host.packet import Said
@@ -39,19 +37,34 @@ def main(path: list[str]) -> None:
         return
     ahead = Ahead(said["folder"], path)
     packet.say(channel, {"ready": True, "failed": failed})
-    if kind == "zygote":
+    if kind == "zygote":  # it is forked often: what it does not need, it does not import
+        from gatebridge.apps.host.zygote import Zygote
+
         Zygote(channel, ahead, said["learns"]).serve()
     else:
+        from gatebridge.apps.host.runner import Runner
+
         Runner(channel, ahead, said["idle_s"]).serve()
 
 
 def _import(channel: socket.socket, names: list[str], folder: str) -> list[tuple[str, str]]:
-    """Import ahead, with a file as standard output: what is written there is seen."""
+    """Import ahead, with a pipe as standard output: what is written there is seen."""
     sys.path.insert(0, folder)
-    with tempfile.TemporaryFile() as printed, open(os.devnull, "wb") as null:
-        os.dup2(printed.fileno(), 1)
-        try:
-            return preload(names, lambda name: packet.say(channel, {"begin": name}))
-        finally:
-            sys.path.remove(folder)
-            os.dup2(null.fileno(), 1)
+    read, write = os.pipe()
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.set_blocking(write, False)  # a module that prints without end must not wait for us
+    os.dup2(write, 1)
+    os.close(write)
+    watch = select.poll()
+    watch.register(read, select.POLLIN)
+    try:
+        return preload(
+            names,
+            lambda name: packet.say(channel, {"begin": name}),
+            lambda: bool(watch.poll(0)),
+        )
+    finally:
+        sys.path.remove(folder)
+        os.dup2(null, 1)
+        os.close(null)
+        os.close(read)

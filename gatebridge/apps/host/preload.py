@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import stat
 import sys
-import threading
 from typing import TYPE_CHECKING
 
 import gatebridge
@@ -60,11 +60,14 @@ class Ahead:
                 sys.modules.pop(name, None)
 
 
-def preload(names: Sequence[str], begin: Callable[[str], None]) -> list[tuple[str, str]]:
+def preload(
+    names: Sequence[str], begin: Callable[[str], None], has_printed: Callable[[], bool]
+) -> list[tuple[str, str]]:
     """Import modules, one after the other; those that fail, with the reason.
 
-    begin   told each name before its turn: a module may hang, or end the process
-    raises  Refused
+    begin        told each name before its turn: a module may hang, or end the process
+    has_printed  whether something has been written to standard output
+    raises       Refused
     """
     failed: list[tuple[str, str]] = []
     for name in names:
@@ -76,40 +79,35 @@ def preload(names: Sequence[str], begin: Callable[[str], None]) -> list[tuple[st
             importlib.import_module(name)
         except BaseException as error:  # whatever a module does when it is run, SystemExit too
             failed.append((name, f"{type(error).__name__}: {error}"))
-        reason = _difference(before, _traces())
+        reason = _difference(before, _traces(), has_printed())
         if reason:
             raise Refused(name, reason)
     return failed
 
 
-def _traces() -> tuple[dict[int, str], int, int, dict[str, str], str]:
-    """Descriptors, threads, bytes printed, environment, folder."""
+_Traces = tuple[dict[int, str], int, dict[str, str], str]
+
+
+def _traces() -> _Traces:
+    """Descriptors, threads, environment, folder."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            stream.flush()
-    return descriptors(), threads(), _printed(), dict(os.environ), os.getcwd()
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+    return descriptors(), threads(), dict(os.environ), os.getcwd()
 
 
-def _printed() -> int:
-    """Standard output is a file while modules are imported."""
-    status = os.fstat(1)
-    return status.st_size if stat.S_ISREG(status.st_mode) else 0
-
-
-def _difference(
-    before: tuple[dict[int, str], int, int, dict[str, str], str],
-    after: tuple[dict[int, str], int, int, dict[str, str], str],
-) -> str:
-    opened = {fd: what for fd, what in after[0].items() if before[0].get(fd) != what}
+def _difference(before: _Traces, after: _Traces, has_printed: bool) -> str:
     if after[1] > before[1]:
         return "it starts a thread, and a process with threads cannot be forked safely"
-    for what in opened.values():
-        return f"it leaves {what} open, which all its forks would share"
-    if after[2] != before[2]:
+    for fd, what in after[0].items():
+        if before[0].get(fd) != what:
+            return f"it leaves {what} open, which all its forks would share"
+    if has_printed:
         return "it prints, and the answer to nobody would have it"
-    if after[3] != before[3]:
+    if after[2] != before[2]:
         return "it changes the environment"
-    if after[4] != before[4]:
+    if after[3] != before[3]:
         return "it changes the current folder"
     return ""
 
@@ -119,7 +117,8 @@ def threads() -> int:
     try:
         return len(os.listdir("/proc/self/task"))
     except OSError:  # no /proc
-        return threading.active_count()
+        threading = sys.modules.get("threading")
+        return threading.active_count() if threading is not None else 1
 
 
 def descriptors() -> dict[int, str]:

@@ -9,14 +9,13 @@ import io
 import os
 import resource
 import sys
-import threading
 import time
 import types
 import weakref
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gatebridge.apps.host.packet import Said
     from gatebridge.apps.host.source import Source
@@ -29,16 +28,29 @@ _STREAMS = (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w"))
 class Streams:
     """How the interpreter sees its standard descriptors, as it decided when it started."""
 
-    __slots__ = ("_codings",)
+    __slots__ = ("_codings", "_ready")
 
     def __init__(self) -> None:
         self._codings: dict[str, tuple[str, str | None]] = {}
+        self._ready: dict[str, Any] = {}
         for name, fd, _ in _STREAMS:
             stream = getattr(sys, name)
             if stream is None:  # the descriptor was closed when we began
                 self._codings[name] = ("utf-8", "backslashreplace" if fd == 2 else "strict")
             else:
                 self._codings[name] = (stream.encoding, stream.errors)
+
+    def prepare(self) -> None:
+        """Make the streams of the next script now. Pipes lie under them as they are made."""
+        held = [os.dup(place) for place in range(3)]
+        read, write = os.pipe()
+        for name, place, _ in _STREAMS:
+            os.dup2(write if place else read, place)
+            self._ready[name] = self._stream(name, place, False)
+        for place, fd in enumerate((*held, read, write)):
+            if place < 3:
+                os.dup2(fd, place)
+            os.close(fd)
 
     def connect(self, fds: Mapping[str, int], null: int, unbuffered: bool) -> None:
         """Put descriptors in the places 0, 1, 2, and new streams over them.
@@ -47,22 +59,28 @@ class Streams:
         """
         for name, place, _ in _STREAMS:
             os.dup2(fds.get(name, null), place)
-        for name, fd, mode in _STREAMS:
-            encoding, errors = self._codings[name]
-            raw = open(fd, mode + "b", 0 if unbuffered and fd else -1, closefd=False)
-            stream = _text(raw, encoding, errors, fd == 2, bool(unbuffered and fd))
-            stream.mode = mode
+            stream = self._ready.pop(name, None)
+            if stream is None or (unbuffered and place):
+                stream = self._stream(name, place, unbuffered and place > 0)
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
 
-
-def _text(raw: Any, encoding: str, errors: str | None, lines: bool, through: bool) -> Any:
-    """As the interpreter makes them: no newline is translated."""
-    named = getattr(raw, "raw", raw)
-    named.name = ("<stdin>", "<stdout>", "<stderr>")[named.fileno()]
-    return io.TextIOWrapper(
-        raw, encoding, errors, newline="\n", line_buffering=lines, write_through=through
-    )
+    def _stream(self, name: str, place: int, unbuffered: bool) -> Any:
+        """As the interpreter makes it: no newline is translated."""
+        mode = "w" if place else "r"
+        raw: Any = open(place, mode + "b", 0 if unbuffered else -1, closefd=False)
+        getattr(raw, "raw", raw).name = f"<{name}>"
+        encoding, errors = self._codings[name]
+        stream: Any = io.TextIOWrapper(
+            raw,
+            encoding,
+            errors,
+            newline="\n",
+            line_buffering=place == 2,
+            write_through=unbuffered,
+        )
+        stream.mode = mode
+        return stream
 
 
 def enter(request: Said) -> None:
@@ -72,7 +90,8 @@ def enter(request: Said) -> None:
     """
     os.chdir(request["folder"])
     had_zone = "TZ" in os.environ
-    os.environ.clear()
+    if os.environ:
+        os.environ.clear()
     for name, value in request["environment"].items():
         os.environb[name] = value
     if had_zone or "TZ" in os.environ:
@@ -174,20 +193,20 @@ def flush(status: int) -> int:
 
 
 def forget(
-    path: str, mark: weakref.ref[object], before: Collection[str], kept: Sequence[str]
+    path: str, mark: weakref.ref[object], news: Callable[[], list[str]], kept: Sequence[str]
 ) -> None:
     """Drop a script's names and modules, so that its objects end and its files are written.
 
-    path    the script's
-    before  modules that were there
-    kept    folders whose modules may stay, as they are the installation's
+    path  the script's
+    news  modules that have come since it began, by name
+    kept  folders whose modules may stay, as they are the installation's
     """
     for name, fd, _ in _STREAMS:  # what the script has put there may be made of its names
         if fd:
             setattr(sys, name, getattr(sys, f"__{name}__"))
     sys.modules.pop("__main__", None)
     folder = os.path.dirname(path)
-    for name in sys.modules.keys() - before:
+    for name in news():
         if not is_installed(sys.modules[name], folder, kept):
             del sys.modules[name]
     gc.collect()
@@ -219,14 +238,20 @@ def _nearest(path: str, folders: Sequence[str]) -> str:
 
 
 def end(
-    path: str, status: int, mark: weakref.ref[object], before: Collection[str], kept: Sequence[str]
+    path: str,
+    status: int,
+    mark: weakref.ref[object],
+    news: Callable[[], list[str]],
+    kept: Sequence[str],
 ) -> int:
     """What an interpreter does when its main program is over; the exit status."""
+    threading: Any = sys.modules.get("threading")
     try:
-        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads
+        if threading is not None:
+            threading._shutdown()  # waits for threads
         atexit._run_exitfuncs()
     except BaseException as error:  # whatever a thread's end or a handler raises
         _print(error, "")
     status = flush(status)
-    forget(path, mark, before, kept)
+    forget(path, mark, news, kept)
     return flush(status)

@@ -105,10 +105,14 @@ class Runner:
         """After a script. Whether there may be another."""
         reason = self._trace()
         if reason or os.getpid() != self._pid:
-            self._leave(path, status, mark, modules, reason)
+            self._leave(path, status, mark, reason)
         self._exits.run()
+
+        def news() -> list[str]:
+            return list(sys.modules.keys() - modules)
+
         status = program.flush(status)
-        program.forget(path, mark, modules, self._ahead.kept)
+        program.forget(path, mark, news, self._ahead.kept)
         status = program.flush(status)
         for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
             _close_quietly(stream)  # whoever still has it must not write into the next answer
@@ -122,12 +126,10 @@ class Runner:
             os.dup2(self._null, place)
         return not reason
 
-    def _leave(
-        self, path: str, status: int, mark: weakref.ref[object], modules: set[str], reason: str
-    ) -> None:
+    def _leave(self, path: str, status: int, mark: weakref.ref[object], reason: str) -> None:
         """End as any program does: this process cannot be used again, or is a script's fork."""
         self._exits.give_back()
-        status = program.end(path, status, mark, modules, self._ahead.kept)
+        status = program.end(path, status, mark, list, self._ahead.kept)
         if os.getpid() == self._pid:
             self._answer({"status": status, "demote": reason}, {})
         os._exit(status)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import gc
 import os
 import select
 import signal
 import socket
 import sys
+from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
 
 from gatebridge.apps.host import packet, program
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from gatebridge.apps.host.preload import Ahead
     from gatebridge.apps.host.source import Source
 
-_PR_SET_PDEATHSIG = 1
+_LOOK_MS = 20  # between looks after forks, where the kernel has no descriptor for them
 
 
 class Zygote:
@@ -35,61 +36,65 @@ class Zygote:
         self._told: set[str] = set()
         self._sources = Sources()
         self._streams = program.Streams()
+        self._streams.prepare()
         self._null = os.open(os.devnull, os.O_RDWR)
-        self._libc = ctypes.CDLL(None) if sys.platform == "linux" else None
         self._reports: dict[int, socket.socket] = {}  # by the pid of the fork
-        self._living: set[int] = set()  # forks that have not ended
+        self._ends: dict[int, int] = {}  # of forks that have not ended: a pidfd, or -1
+        self._modules = 0
 
     def serve(self) -> None:
         """Until the channel is closed and every fork has ended."""
-        bell, rings = socket.socketpair()
-        bell.setblocking(False)
-        rings.setblocking(False)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        signal.set_wakeup_fd(rings.fileno(), warn_on_full_buffer=False)
+        os.environ.clear()
         gc.collect()
         gc.freeze()
+        self._modules = len(sys.modules)
         open_ = True
         while open_ or self._reports:
             watch = select.poll()
-            watch.register(bell, select.POLLIN)
             if open_:
                 watch.register(self._channel, select.POLLIN)
             for report in self._reports.values():
                 watch.register(report, select.POLLIN)
-            ready = {fd for fd, _ in watch.poll()}
-            self._hear(ready)
-            if bell.fileno() in ready:
-                bell.recv(4096)
-                self._ended()
+            for end in self._ends.values():
+                if end >= 0:
+                    watch.register(end, select.POLLIN)
+            blind = -1 in self._ends.values()
+            ready = {fd for fd, _ in watch.poll(_LOOK_MS if blind else None)}
+            for pid, end in list(self._ends.items()):
+                if end < 0 or end in ready:
+                    self._ended(pid)
+            for pid, report in list(self._reports.items()):
+                if report.fileno() in ready:
+                    self._hear(pid, report)
             if open_ and self._channel.fileno() in ready:
                 open_ = self._next()
 
-    def _hear(self, ready: set[int]) -> None:
-        """Signals for forks, and the end of those that nobody waits for."""
-        for pid, report in list(self._reports.items()):
-            if report.fileno() not in ready:
-                continue
-            try:
-                numbers = report.recv(64)
-            except OSError:
-                numbers = b""
-            for number in numbers or (signal.SIGKILL,):
-                _kill_group(pid, number)
-            if not numbers:
-                report.close()
-                del self._reports[pid]
-                self._living.discard(pid)
-                os.waitpid(pid, 0)  # it has ended, or has just been killed
+    def _hear(self, pid: int, report: socket.socket) -> None:
+        """Signals for a fork, or nobody waits for it any more."""
+        try:
+            numbers = report.recv(64)
+        except OSError:
+            numbers = b""
+        for number in numbers or (signal.SIGKILL,):
+            _kill_group(pid, number)
+        if not numbers:
+            os.waitpid(pid, 0)  # it has ended, or has just been killed
+            report.close()
+            del self._reports[pid]
+            self._forget(pid)
 
-    def _ended(self) -> None:
-        """Tell the status of each fork that is over. It is reaped later: its group has a name."""
-        for pid in list(self._living):
-            found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if found is not None:
-                self._living.discard(pid)
-                status = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
-                packet.say(self._reports[pid], {"status": status})
+    def _ended(self, pid: int) -> None:
+        """Tell the status of a fork if it is over. It is reaped later: its group has a name."""
+        found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if found is not None:
+            status = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+            packet.say(self._reports[pid], {"status": status})
+            self._forget(pid)
+
+    def _forget(self, pid: int) -> None:
+        end = self._ends.pop(pid, -1)
+        if end >= 0:
+            os.close(end)
 
     def _next(self) -> bool:
         try:
@@ -127,53 +132,48 @@ class Zygote:
     def _fork(
         self, request: Said, source: Source, fds: dict[str, int], report: socket.socket
     ) -> None:
-        parent = os.getpid()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        pid = -1
-        try:
-            pid = os.fork()
-            if not pid:
-                self._child(parent, request, source, fds, report)
-        finally:
-            if pid:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        pid = os.fork()
+        if not pid:
+            self._child(request, source, fds, report)
         self._reports[pid] = report
-        self._living.add(pid)
+        self._ends[pid] = _pidfd(pid)
 
     def _child(
-        self, parent: int, request: Said, source: Source, fds: dict[str, int], report: socket.socket
+        self, request: Said, source: Source, fds: dict[str, int], report: socket.socket
     ) -> NoReturn:
         """The whole life of a fork. Never back into the loop of its parent."""
+        path = request["path"]
         try:
-            self._prepare(parent, request, fds, source.unbuffered)
+            os.setpgid(0, 0)
+            _reseed()
+            self._ahead.leave(os.path.dirname(path))
+            program.enter(request)
+            self._streams.connect(fds, self._null, source.unbuffered)
+            program.limit(request["limits"], 0, True)
         except BaseException as error:
-            packet.say(report, {"error": f"{request['path']}: {type(error).__name__}: {error}"})
+            packet.say(report, {"error": f"{path}: {type(error).__name__}: {error}"})
             os._exit(1)
         status = 1
         try:
-            packet.say(report, {"pid": os.getpid()})
+            os.write(report.fileno(), b'{"pid": %d}\n' % os.getpid())
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-            modules = set(sys.modules)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            status, mark = program.run(source, request["path"])
-            status = program.end(request["path"], status, mark, modules, self._kept)
+            status, mark = program.run(source, path)
+            status = program.end(path, status, mark, self._news, self._kept)
         finally:
             os._exit(status)
 
-    def _prepare(self, parent: int, request: Said, fds: dict[str, int], unbuffered: bool) -> None:
-        os.setpgid(0, 0)
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        if self._libc is not None:  # the zygote must not end and leave us
-            kill = int(signal.SIGKILL)
-            self._libc.prctl(_PR_SET_PDEATHSIG, *[ctypes.c_ulong(n) for n in (kill, 0, 0, 0)])
-        if os.getppid() != parent:
-            os._exit(1)
-        _reseed()
-        self._ahead.leave(os.path.dirname(request["path"]))
-        program.enter(request)
-        self._streams.connect(fds, self._null, unbuffered)
-        program.limit(request["limits"], 0, True)
+    def _news(self) -> list[str]:
+        """Modules imported since the fork: the last ones. To look at all is to copy their pages."""
+        count = len(sys.modules) + 1 - self._modules  # __main__ has been dropped
+        return list(islice(reversed(sys.modules), max(0, count)))
+
+
+def _pidfd(pid: int) -> int:
+    """Readable when a child has ended; -1 where there is no such thing."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            return os.pidfd_open(pid)
+    return -1
 
 
 def _reseed() -> None:
