@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import mimetypes
 import os
 from typing import Final
@@ -30,15 +31,27 @@ _UNKNOWN: Final = "application/octet-stream"
 
 
 def content_type(name: str) -> str:
-    """Of a file's name, without folders. Text is UTF-8; what nobody knows is bytes."""
+    """Of a file's name, without folders. What nobody knows is bytes."""
     extension = os.path.splitext(name)[1].lower()
     kind, packing = _OURS.get(extension), None
     if kind is None:
         kind, packing = mimetypes.guess_type(f"/{name}", strict=False)
     if packing:
         return _COMPRESSED.get(packing, _UNKNOWN)
-    if kind is None:
-        return _UNKNOWN
-    if kind.startswith("text/") or kind in _TEXTS:
-        return f"{kind}; charset=utf-8"
-    return kind
+    return kind or _UNKNOWN
+
+
+def is_text(kind: str) -> bool:
+    return kind.startswith("text/") or kind in _TEXTS
+
+
+def charset(begin: bytes) -> str:
+    """What follows a text's type: UTF-8 where it is; older pages say inside what they are.
+
+    begin   of the file; it may end within a character
+    """
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(begin)
+    except UnicodeDecodeError:
+        return ""
+    return "; charset=utf-8"

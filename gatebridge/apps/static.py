@@ -9,7 +9,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from gatebridge.apps.file_type import content_type
+from gatebridge.apps.file_type import charset, content_type, is_text
 from gatebridge.apps.inventory import is_below
 from gatebridge.apps.permission import open_below
 from gatebridge.apps.refusal import refuse, say
@@ -65,7 +65,12 @@ class Static:
             if error.code not in ("permission.gone", "permission.link", "permission.kind"):
                 say(environ, f"{error.code} {error.detail}")
             return _not_found(environ, start_response)
-        return _Answer(environ, fd, content_type(names[-1])).begin(start_response)
+        try:
+            answer = _Answer(environ, fd, content_type(names[-1]))
+        except BaseException:
+            os.close(fd)
+            raise
+        return answer.begin(start_response)
 
     def _find(self, names: list[str]) -> str | None:
         """Where they lie, without links; None: nowhere, outside, or in something hidden."""
@@ -123,7 +128,7 @@ class _Answer:
         self._changed = int(min(found.st_mtime, now))  # RFC 9110 section 8.8.2.1
         self._modified = formatdate(self._changed, usegmt=True)
         self._headers = [
-            ("Content-Type", kind),
+            ("Content-Type", kind + charset(os.pread(fd, _BLOCK, 0)) if is_text(kind) else kind),
             ("X-Content-Type-Options", "nosniff"),
         ]
 

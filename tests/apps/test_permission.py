@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from gatebridge.apps.execute import Execute
+from gatebridge.apps.inprocess import InProcess
+from gatebridge.apps.options import ScriptOptions
 from gatebridge.apps.permission import Checked, Trust, check_folder, open_program, owners_of
-from gatebridge.apps.running import Call, Running
+from gatebridge.apps.running import Call, Launcher, Running
+from gatebridge.apps.warm import Warm
 from gatebridge.errors import AppError
 
 NOBODY = 65_534
@@ -211,25 +214,41 @@ def test_a_program_that_has_become_writable_since_does_not_start(root: Path) -> 
     launcher.close()
 
 
-class Swapped(Execute):
+class Swapped:
     """Puts a link into a program's place when it has been judged."""
 
-    def __init__(self, evil: Path) -> None:
-        super().__init__()
+    def __init__(self, launcher: Launcher, evil: Path) -> None:
+        self.launcher = launcher
         self.evil = evil
 
     def start(self, call: Call) -> Running:
         os.unlink(call.path)
         os.symlink(self.evil, call.path)
-        return super().start(call)
+        return self.launcher.start(call)
+
+    def close(self) -> None:
+        self.launcher.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="no execution by descriptor here")
 @pytest.mark.parametrize(("give", "says"), [(True, "good /proc/self/fd/"), (False, "evil /")])
 def test_T13_what_was_judged_runs_by_its_descriptor(root: Path, give: bool, says: str) -> None:
     """A path would run what lies there now, which the second row shows."""
-    launcher = Checked(Swapped(root.parents[1] / "outside.cgi"), trust(root), give)
+    swapped = Swapped(Execute(), root.parents[1] / "outside.cgi")
+    launcher = Checked(swapped, trust(root), give)
     assert output(launcher, root / "sub" / "x.cgi").startswith(says)
+    launcher.close()
+
+
+@pytest.mark.parametrize("warmed", [Warm, InProcess])
+def test_T13_a_warmed_interpreter_reads_what_was_judged(
+    root: Path, warmed: type[Warm | InProcess]
+) -> None:
+    path, evil = root / "sub" / "x.cgi", root.parents[1] / "outside.cgi"
+    path.write_text("#!/usr/bin/python3\nprint('good', __file__)\n")
+    evil.write_text("#!/usr/bin/python3\nprint('evil', __file__)\n")
+    launcher = Checked(Swapped(warmed(ScriptOptions(preload=())), evil), trust(root), give=True)
+    assert output(launcher, path) == f"good {path}\n"
     launcher.close()
 
 

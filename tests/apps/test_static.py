@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gatebridge.apps.file_type import content_type
+from gatebridge.apps.file_type import charset, content_type, is_text
 from gatebridge.apps.static import Static
 from tests.engine.recorder import Recorder, ask
 
@@ -322,4 +322,21 @@ TYPES = [
 
 @pytest.mark.parametrize(("name", "kind"), TYPES)
 def test_types(name: str, kind: str) -> None:
-    assert content_type(name) == kind
+    found = content_type(name)
+    assert (found + charset(b"") if is_text(found) else found) == kind
+
+
+TEXTS = [
+    ("a.html", "caf\xe9".encode(), "text/html; charset=utf-8"),
+    ("a.html", b"caf\xe9 of 1998", "text/html"),  # its <meta> tells
+    ("a.txt", b"x" * 65_535 + "\xe9".encode(), "text/plain; charset=utf-8"),  # cut in two
+    ("a.png", b"\x89PNG", "image/png"),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "kind"), TEXTS)
+def test_text_is_said_to_be_utf_8_where_it_is(
+    root: Path, name: str, data: bytes, kind: str
+) -> None:
+    put(root, name, data)
+    assert field(get(root, f"/{name}"), "Content-Type") == kind
