@@ -65,7 +65,7 @@ class Program:
             found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:  # somebody else in this process waits for every child
             self._reaped = True
-            self._status = 0
+            self._status = self._popen.returncode = 0
             return 0
         if found is not None:
             has_exited = found.si_code == os.CLD_EXITED
@@ -115,6 +115,7 @@ class Program:
                 self._reaped = True
             if hurry or monotonic() > self._rest_until:
                 self._signal(signal.SIGKILL)
+                return True
             return not self._signal(0)
 
 

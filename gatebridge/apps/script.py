@@ -17,6 +17,7 @@ from gatebridge.apps.script_failure import failure
 from gatebridge.apps.script_head import ScriptHead, read_head, redirected
 from gatebridge.apps.script_output import MOST_UNWANTED, Output, note_status
 from gatebridge.apps.script_talk import ErrorStream, Talk
+from gatebridge.apps.start_errors import start_error
 from gatebridge.errors import AppError
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from gatebridge.apps.options import ScriptOptions
     from gatebridge.apps.running import Launcher, Running
 
-_CLOSE_S = 1.0  # at most, between TERM and KILL when the application is closed
+_CLOSE_S = 1.0  # at most, after TERM and after KILL when the application is closed
+_LOOK_S = 0.01
 
 
 class Script:
@@ -96,8 +98,10 @@ class Script:
             feed = feed_of(environ, length, running)
             gone = environ.get("gatebridge.gone") or _is_never
             return Talk(running, feed, errors, gone, options)
-        except BaseException:
+        except BaseException as error:
             self._leave(running)
+            if isinstance(error, OSError):  # of dup(), before anything is read
+                raise start_error(error, self.path, self._folder) from None
             raise
 
     def _read_head(self, talk: Talk) -> tuple[ScriptHead, bytes]:
@@ -133,14 +137,15 @@ class Script:
         self._closed = True
         with self._lock:
             left = list(self._running)
-        for running in left:
-            running.kill(SIGTERM)
-        until = monotonic() + min(self._options.grace, _CLOSE_S)
         pause = threading.Event()
-        while monotonic() < until and any(running.status() is None for running in left):
-            pause.wait(0.01)
-        for running in left:
-            running.kill(SIGKILL)
+        for number in (SIGTERM, SIGKILL):
+            for running in left:
+                running.kill(number)
+            until = monotonic() + (
+                min(self._options.grace, _CLOSE_S) if number == SIGTERM else _CLOSE_S
+            )
+            while monotonic() < until and any(running.status() is None for running in left):
+                pause.wait(_LOOK_S)
         self._endings.close()
         self._launcher.close()
 

@@ -226,7 +226,8 @@ PYTHON = [
     Row("Content-Length too short", says(HTML, "Content-Length: 1", "", "a"), Want(body=b"a")),
     Row("Content-Length too long", says(HTML, "Content-Length: 9", "", "a"),
         Want(body=b"a\n", cut=True)),
-    Row("Content-Lengths that differ", says(HTML, "Content-Length: 1", "Content-Length: 2", "", "a"),
+    Row("Content-Lengths that differ",
+        says(HTML, "Content-Length: 1", "Content-Length: 2", "", "a"),
         Want("502 Bad Gateway", log=("header.length",))),
     Row("a header with a control", raw(b"Content-Type: a/b\nX-A: \0\n\n"), Want("502 Bad Gateway")),
     Row("echo", ECHO, Want(body=b"hello"), method="POST", body=b"hello"),
@@ -248,9 +249,15 @@ PYTHON = [
 ]  # fmt: skip
 
 LANGUAGES = {
-    "bash": "#!/bin/bash\nprintf 'Content-Type: text/plain\\n\\n'\necho \"bash $QUERY_STRING\"\ncat\n",
-    "perl": "#!/usr/bin/perl\nprint \"Content-Type: text/plain\\r\\n\\r\\nperl $ENV{QUERY_STRING}\\n\";\n"
-            "print while <STDIN>;\n",
+    "bash": """#!/bin/bash
+printf 'Content-Type: text/plain\\n\\n'
+echo "bash $QUERY_STRING"
+cat
+""",
+    "perl": """#!/usr/bin/perl
+print "Content-Type: text/plain\\r\\n\\r\\nperl $ENV{QUERY_STRING}\\n";
+print while <STDIN>;
+""",
     "c": """
 #include <stdio.h>
 #include <stdlib.h>
@@ -261,7 +268,7 @@ int main(void) {
     return 0;
 }
 """,
-}  # fmt: skip
+}
 PYTHONS = ("2.7", "3.11", "3.13")
 ANY_PYTHON = """#!{interpreter}
 import os, sys
