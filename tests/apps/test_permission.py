@@ -145,6 +145,32 @@ def test_no_link_is_followed_anywhere_on_the_way(root: Path) -> None:
         assert code(root / "sub" / "y.cgi", trust(root, check=check)) == "permission.link"
 
 
+SWAPS = [
+    (lambda path, evil: path.symlink_to(evil), "permission.link"),
+    (lambda path, evil: path.mkdir(), "permission.kind"),
+    (lambda path, evil: path.write_text("not executable"), "permission.mode"),
+]
+
+
+@pytest.mark.parametrize(("swap", "refusal"), SWAPS, ids=[row[1] for row in SWAPS])
+def test_T13_what_comes_between_two_looks_is_seen(
+    root: Path, monkeypatch: pytest.MonkeyPatch, swap: Any, refusal: str
+) -> None:
+    program = root / "sub" / "x.cgi"
+    look = os.stat
+
+    def late(path: Any, **rest: Any) -> os.stat_result:
+        found = look(path, **rest)
+        if path == "x.cgi" and found.st_mode & 0o111:
+            program.unlink()
+            swap(program, root.parents[1] / "outside.cgi")
+        return found
+
+    whom = trust(root, check=False)
+    monkeypatch.setattr(os, "stat", late)
+    assert code(program, whom) == refusal
+
+
 def test_what_is_no_file_is_not_opened(root: Path) -> None:
     os.mkfifo(root / "pipe", 0o755)
     assert code(root / "pipe", trust(root)) == "permission.kind"

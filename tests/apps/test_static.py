@@ -11,6 +11,7 @@ import pytest
 
 from gatebridge.apps.file_type import charset, content_type, is_text
 from gatebridge.apps.static import Static
+from gatebridge.engine.wsgi import FileWrapper
 from tests.engine.recorder import Recorder, ask
 
 OLD = 1_700_000_000  # Tue, 14 Nov 2023 22:13:20 GMT
@@ -139,6 +140,13 @@ def test_a_link_swapped_in_after_the_look_is_not_followed(
     (root / "data.bin").unlink()
     (root / "data.bin").symlink_to("../outside.txt")
     assert get(root, "/data.bin").status == "404 Not Found"
+
+
+def test_a_path_longer_than_any_is_not_looked_for(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Static, "_find", lambda self, names: pytest.fail("looked"))
+    assert get(root, "/" + "sub/" * 1024).status == "404 Not Found"
 
 
 SLASHES = [
@@ -295,6 +303,18 @@ def test_a_server_without_a_file_wrapper(root: Path) -> None:
         return Static(str(root))(environ, start_response)
 
     assert ask(app).body == DATA
+
+
+def test_a_server_that_does_not_mind_the_length(root: Path) -> None:
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/data.bin",
+        "HTTP_RANGE": "bytes=7-9",
+        "wsgi.file_wrapper": FileWrapper,
+    }
+    body: Any = Static(str(root))(environ, lambda status, headers: None)
+    assert b"".join(body) == DATA[7:10]
+    body.close()
 
 
 # -- types
