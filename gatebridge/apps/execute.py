@@ -158,12 +158,15 @@ class Execute:
         self, call: Call, stdout: int, stderr: int, stdin: int = subprocess.DEVNULL
     ) -> subprocess.Popen[bytes]:
         """A session of its own: the group to be ended, and no terminal to ask for passwords."""
-        has_fd = call.fd >= 0
-        place = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
+        program = call.path
+        passed: tuple[int, ...] = ()
+        if call.fd >= 0:
+            place = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
+            program, passed = f"{place}/{call.fd}", (call.fd,)
         return subprocess.Popen(
             [call.path, *call.arguments],
-            executable=f"{place}/{call.fd}" if has_fd else call.path,
-            pass_fds=(call.fd,) if has_fd else (),
+            executable=program,
+            pass_fds=passed,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,

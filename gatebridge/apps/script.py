@@ -67,7 +67,7 @@ class Script:
                 start_response(head.status, head.headers)
                 is_bodiless = head.is_bodiless or environ.get("REQUEST_METHOD") == "HEAD"
                 return Output(talk, rest, head.length, is_bodiless, self)
-            talk.drain(MOST_UNWANTED)
+            talk.drain(MOST_UNWANTED, talk.linger)
             note_status(talk, self.path)
         except AppError as error:
             self.end(talk)

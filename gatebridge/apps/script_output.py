@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from signal import Signals
 from typing import TYPE_CHECKING, Protocol
 
@@ -48,26 +49,39 @@ class Output:
             raise StopIteration
         talk = self._talk
         if self._left == 0:
-            talk.is_whole = True
+            self._finish()
+            raise StopIteration
         piece, self._first = self._first, b""
         if not piece:
             piece = talk.read()
         if not piece:
             self._ended = True
-            is_cut = note_status(talk, self._owner.path) and self._left != 0
-            if is_cut:
+            if note_status(talk, self._owner.path):
                 raise AppError("script.killed", f"{self._owner.path} was ended by a signal")
             raise StopIteration
         if self._left > 0:
             self._left = max(0, self._left - len(piece))
         return piece
 
+    def _finish(self) -> None:
+        """All that it promised is there; it may work on, and its end is that of the answer."""
+        talk = self._talk
+        self._ended = talk.is_whole = True
+        surplus = len(self._first)
+        try:
+            surplus += talk.drain(MOST_UNWANTED, inf)
+        except AppError as error:  # the answer is whole all the same
+            talk.errors.note(f"gatebridge: {self._owner.path}: {error}")
+        if surplus:
+            talk.errors.note(f"gatebridge: {self._owner.path} wrote more than its Content-Length")
+        note_status(talk, self._owner.path)
+
     def close(self) -> None:
         talk = self._talk
         try:
             if self._bodiless and not self._ended:
                 self._ended = True
-                talk.drain(MOST_UNWANTED)
+                talk.drain(MOST_UNWANTED, talk.linger)
                 note_status(talk, self._owner.path)
         except (GatebridgeError, OSError):  # the answer is out; nobody waits for the rest
             pass

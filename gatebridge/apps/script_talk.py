@@ -77,8 +77,8 @@ class Talk:
     gone  tells whether nobody waits for the answer
     """
 
-    __slots__ = ("_asks", "_ends", "_feed", "_gone", "_left", "_linger", "_moved", "_over", "_poll",
-                 "_stderr", "_timeout", "errors", "has_ended", "is_whole", "running",
+    __slots__ = ("_asks", "_ends", "_feed", "_gone", "_left", "_moved", "_over", "_poll",
+                 "_stderr", "_timeout", "errors", "has_ended", "is_whole", "linger", "running",
                  "status")  # fmt: skip
 
     def __init__(
@@ -97,7 +97,7 @@ class Talk:
         self._feed = feed
         self._gone = gone
         self._timeout = options.timeout
-        self._linger = options.linger
+        self.linger = options.linger
         self._ends = 0.0  # monotonic; once it has ended: when nobody else is waited for
         self._left = 0  # bytes that were in the pipe when it had ended
         self._moved = 0.0
@@ -162,7 +162,7 @@ class Talk:
         if self.status is None:
             return
         self.has_ended = True
-        self._ends = monotonic() + self._linger
+        self._ends = monotonic() + self.linger
         self._left = _waiting(self.running.stdout)
 
     def _take(self) -> bytes:
@@ -225,14 +225,20 @@ class Talk:
             why = "it neither read nor wrote, and was ended; timeout= says how long it may"
             raise AppError("script.timeout", f"nothing for {self._timeout:g} s: {why}")
 
-    def drain(self, most: int) -> None:
-        """Let it finish though nobody wants its output; not for long, and not without end."""
-        until = monotonic() + self._linger
-        while most > 0 and monotonic() < until:
+    def drain(self, most: int, most_s: float) -> int:
+        """Let it finish though nobody wants its output: so many bytes, and for so long, at most.
+
+        returns  bytes thrown away
+        raises   as read()
+        """
+        until = monotonic() + most_s
+        count = 0
+        while count <= most and monotonic() < until:
             data = self.read(until)
             if not data:
-                return
-            most -= len(data)
+                break
+            count += len(data)
+        return count
 
     def stop(self) -> None:
         """No more is read or written."""

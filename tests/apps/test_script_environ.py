@@ -1,7 +1,6 @@
 """What a CGI program finds: its environment, its arguments, and nothing else."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

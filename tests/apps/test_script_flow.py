@@ -430,6 +430,29 @@ def test_a_program_ended_by_a_signal_after_all_it_promised(stand: Stand) -> None
     assert "SIGSEGV" in out.log
 
 
+def test_a_program_that_works_on_after_all_it_promised(stand: Stand) -> None:
+    then = "import time; time.sleep(.4); open('finished', 'w').close()"
+    script = stand.script(says(HTML, "Content-Length: 2", "", "x", then=then), linger=0.0)
+    assert ask(script).whole
+    assert (stand.folder / "finished").exists()
+
+
+def test_a_program_that_is_silent_after_all_it_promised(stand: Stand) -> None:
+    then = f"{TELL}\nimport time; time.sleep(600)"
+    script = stand.script(says(HTML, "Content-Length: 2", "", "x", then=then), timeout=0.3)
+    out = ask(script)
+    assert out.whole
+    assert "script.timeout" in out.log
+
+
+def test_a_program_that_does_not_keep_to_its_promise(stand: Stand) -> None:
+    then = "while True: os.write(1, b'x' * 65536)"
+    out = ask(stand.script(says(HTML, "Content-Length: 2", "", "x", then=then), grace=0.2))
+    assert out.whole
+    assert bytes(out.body) == b"x\n"
+    assert "more than its Content-Length" in out.log
+
+
 def test_C14_ended_by_a_signal_before_any_answer(stand: Stand) -> None:
     out = ask(stand.script("#!python\nimport os; os.kill(os.getpid(), 9)"))
     assert out.status == "502 Bad Gateway"
