@@ -25,7 +25,7 @@ _EXTENSION = re.compile(r"\.?[A-Za-z0-9_+-]+")
 class ScriptOptions:
     """How a program is run.
 
-    timeout          seconds until its answer is whole; 0: for ever
+    timeout          seconds in which neither its input nor its output moves; 0: for ever
     limits           as in Call.limits: by the names of RLIMIT_* in small letters
     head             bytes its answer's head may have
     grace            seconds between TERM and KILL
