@@ -14,10 +14,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from gatebridge import __version__
-from gatebridge.apps.target import load_target
 from gatebridge.errors import ConfigError
 from gatebridge.relay_baked import Baked
-from gatebridge.shim import path_entries, program, shebang
+from gatebridge.shim import check_program, path_entries, program, shebang
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,8 +48,9 @@ main()
 
 # What one_shot() cannot write down, such as cgi:PATH, is looked up by each request.
 _ONE_SHOT = """\
-import sys
+import os, sys
 sys.path[:0] = {path!r}
+os.chdir({folder!r})
 from gatebridge.apps.target import load_target
 from gatebridge.oneshot import main
 main(load_target({target!r}, {folder!r}){mount})
@@ -86,17 +86,12 @@ def _autostart(folder: str) -> tuple[str, ...]:
 def _one_shot(target: str, folder: str, mount: str | None) -> tuple[str, ...]:
     try:
         flags, text = program(target, folder, mount)
-    except ConfigError as error:
-        if error.code != "app.malformed":
-            raise
-        app = load_target(target, folder)
-        close = getattr(app, "close", None)
-        if close is not None:
-            close()
+    except ConfigError:  # no module's name; or what comes now says better what is wrong
         flags = "-I"
         more = f", mount={mount!r}" if mount is not None else ""
         path = path_entries(folder, flags)
         text = _ONE_SHOT.format(path=path, target=target, folder=folder, mount=more)
+        check_program((sys.executable, flags, "-c", text), target)
     return sys.executable, flags, "-c", text
 
 

@@ -7,6 +7,7 @@ A one-shot shim is written for one interpreter and one application. It skips ``s
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import stat
 import subprocess
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _LONGEST_SHEBANG = 125  # bytes; the kernel cuts at 127 (before 5.1) or 255
 _PROBE_S = 60
+_USAGE = 2  # exit status of oneshot.main() without a request
 
 _TEXT = """\
 # Answers CGI requests with {target}. Written by `gatebridge shim new`.
@@ -75,6 +77,20 @@ def imports(flags: str, path: Sequence[str], module: str, root: str, expression:
         command, capture_output=True, text=True, timeout=_PROBE_S, check=False, cwd="/"
     )
     return done.stderr.strip() if done.returncode else ""
+
+
+def check_program(argv: Sequence[str], target: str) -> None:
+    """Run a one-shot program without a request. raises ConfigError("app.…") when it cannot load"""
+    done = subprocess.run(
+        argv, env={}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        errors="replace", timeout=_PROBE_S, check=False, cwd="/",
+    )  # fmt: skip
+    if done.returncode == _USAGE:
+        return
+    said = re.search(r"^gatebridge\.errors\.\w+: ([\w.]+): (.*)", done.stderr, re.S | re.M)
+    if said is None:
+        raise ConfigError("app.import", f"{target} cannot be loaded:\n{done.stderr.strip()}")
+    raise ConfigError(said[1], said[2].strip())
 
 
 def shebang(flags: str) -> str:

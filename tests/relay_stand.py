@@ -1,7 +1,9 @@
 """What relays are tested against: a FastCGI peer that a test scripts, and a starter that notes."""
 
+import fcntl
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from gatebridge.errors import ConfigError
+from gatebridge.control_client import call
+from gatebridge.errors import ConfigError, GatebridgeError
 from gatebridge.relay_baked import Baked
 from gatebridge.relay_text import relay_text
 from gatebridge.shim import write
@@ -233,6 +236,7 @@ class Stand:
         self.file = folder / "site.cgi"
         self.peers: list[Peer] = []
         self.running: list[subprocess.Popen[bytes]] = []
+        self.real = False  # a daemon of ours may run
         self.write()
 
     def write(self, how: str = "serve", **changed: object) -> None:
@@ -267,6 +271,22 @@ class Stand:
         """What each starter has noted."""
         return [json.loads(path.read_text()) for path in sorted(self.notes.glob("started-*[0-9]"))]
 
+    def daemon(self) -> int:
+        """The process of the daemon of ours that serves."""
+        return int(call(str(self.path("ctl")), "status")["pid"])
+
+    def stop(self) -> None:
+        """End the daemon of ours, if one serves or will."""
+        with self.path("lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # one that starts has it
+            try:
+                pid = self.daemon()
+            except GatebridgeError:  # none
+                return
+            if alive(pid):
+                os.kill(pid, signal.SIGTERM)
+                wait_until(lambda: not alive(pid))
+
     def __enter__(self) -> "Stand":
         return self
 
@@ -279,6 +299,8 @@ class Stand:
             for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe is not None:
                     pipe.close()
+        if self.real and self.state.is_dir():
+            self.stop()
         for note in self.started():
             wait_until(lambda pid=note["pid"]: not alive(pid))
         for peer in self.peers:
@@ -297,6 +319,17 @@ def wait_until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < end, "it did not come true"
         time.sleep(0.01)
+
+
+def stop_daemons(base: Path) -> None:
+    """End the daemons of ours whose state folders are in ``base``."""
+    for path in base.glob("gatebridge-*/*.ctl"):
+        try:
+            pid = int(call(str(path), "status")["pid"])
+        except GatebridgeError:  # one that was killed
+            continue
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda pid=pid: not alive(pid))
 
 
 def has_native() -> str:

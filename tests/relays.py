@@ -8,10 +8,14 @@ def test_relay(row, tmp_path):
 
 import os
 import signal
+import socket
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
+
+import pytest
 
 from tests import cgi
 from tests.cgi import DEADLINE_S
@@ -23,6 +27,7 @@ from tests.relay_stand import (
     STDOUT,
     Conversation,
     Stand,
+    alive,
     document,
     end,
     record,
@@ -635,3 +640,159 @@ def T23_a_lock_that_is_a_link_is_not_followed(stand: Stand) -> None:
     assert (done.code, done.body) == (0, b"one-shot ")
     assert "relay.folder" in done.errors
     assert not (stand.folder / "victim").exists()
+
+
+# --- with the real daemon
+
+SHOP = """
+import os, sys, time
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/out":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"x" * 65536] * 16
+    body = environ["wsgi.input"].read()
+    text = {"/pid": str(os.getppid()), "/version": "VERSION", "/env": repr(sorted(os.environ)),
+            "/relay": environ.get("GATEBRIDGE_RELAY", ""), "/cwd": os.getcwd()}.get(path, "")
+    if path == "/error":
+        environ["wsgi.errors"].write("told live\\n")
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [text.encode() + body]
+"""
+
+
+def real(stand: Stand, code: str = SHOP) -> None:
+    """The stand's relay, with a daemon of ours behind it."""
+    site = stand.folder / "site"
+    site.mkdir(exist_ok=True)
+    (site / "shop.py").write_text(code)
+    start = (
+        *(sys.executable, "-I", "-c"),
+        f"import sys; sys.path[:0] = [{str(cgi.ROOT)!r}]; "
+        "from gatebridge.autostart import main; main()",
+        *("--lock-fd", "3", "--base", stand.baked.base, "--name", NAME),
+        *("--folder", str(site), "--", "shop:app"),
+    )
+    stand.write(start=start)
+    stand.real = True
+
+
+@row
+def real_a_request_starts_it_and_the_next_finds_it(stand: Stand) -> None:
+    real(stand)
+    first, second = stand.ask(PATH_INFO="/pid"), stand.ask(PATH_INFO="/pid")
+    assert (first.code, first.status, first.errors) == (0, "200 OK", ""), first
+    assert first.body == second.body
+    assert stand.daemon() == int(first.body)
+    assert stand.ask(PATH_INFO="/relay").body == b"1"
+    assert stand.ask(PATH_INFO="/cwd").body == str(stand.folder / "site").encode()
+    assert stat.S_IMODE(stand.path("sock").stat().st_mode) == 0o600
+
+
+@row
+def real_both_ways(stand: Stand) -> None:
+    real(stand)
+    body = bytes(range(256)) * 4096
+    done = cgi.post([str(stand.file)], body)
+    assert (done.code, done.body) == (0, body)
+    assert len(stand.ask(PATH_INFO="/out").body) == 1 << 20
+    done = stand.ask(PATH_INFO="/error")
+    assert "told live" in done.errors
+
+
+@row
+def real_a_hundred_at_once_start_exactly_one(stand: Stand) -> None:
+    real(stand)
+    processes = [stand.start(PATH_INFO="/pid") for _ in range(100)]
+    bodies = set()
+    for process in processes:
+        out, errors = process.communicate(timeout=3 * DEADLINE_S)
+        assert (process.returncode, errors) == (0, b"")
+        bodies.add(out.partition(b"\r\n\r\n")[2])
+    assert bodies == {b"%d" % stand.daemon()}
+    assert stand.path("log").read_text().count("listening on") == 1
+
+
+@row
+def real_a_killed_daemon_is_replaced(stand: Stand) -> None:
+    real(stand)
+    first = int(stand.ask(PATH_INFO="/pid").body)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: not alive(first))
+    done = stand.ask(PATH_INFO="/pid")
+    assert (done.code, done.errors) == (0, "")
+    assert int(done.body) not in (first, 0)
+
+
+@row
+def real_where_daemons_are_killed_it_answers_alone(stand: Stand) -> None:
+    """Some hosts end every process that a request has started."""
+    real(stand)
+    for _ in range(3):
+        stand.ask()
+        killed = stand.daemon()
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda pid=killed: not alive(pid))
+    done = stand.ask(HTTP_X_MARK="m")
+    assert done.body == b"one-shot m"
+    assert "start.killed" in done.errors
+    assert stand.ask().errors == ""
+
+
+@row
+def real_a_stopped_daemon_leaves_nothing(stand: Stand) -> None:
+    real(stand)
+    first = int(stand.ask(PATH_INFO="/pid").body)
+    os.kill(first, signal.SIGTERM)
+    wait_until(lambda: not stand.path("sock").exists())
+    assert int(stand.ask(PATH_INFO="/pid").body) != first  # while the first one may still end
+    wait_until(lambda: not alive(first))
+    assert stand.path("sock").is_socket()
+    assert stand.path("ctl").is_socket()
+
+
+@row
+def real_a_changed_file_starts_a_new_generation(stand: Stand) -> None:
+    real(stand)
+    assert stand.ask(PATH_INFO="/version").body == b"VERSION"
+    daemon = stand.daemon()
+    path = stand.folder / "site" / "shop.py"
+    path.write_text(SHOP.replace('"VERSION"', '"a newer one"'))
+    wait_until(lambda: stand.ask(PATH_INFO="/version").body == b"a newer one")
+    assert stand.daemon() == daemon
+
+
+@row
+def real_an_application_that_cannot_be_loaded_is_told(stand: Stand) -> None:
+    real(stand, "import no_such_module\n")
+    first, second = stand.ask(), stand.ask()
+    assert (first.code, first.body) == (0, b"one-shot ")
+    assert "no_such_module" in first.errors
+    assert (second.body, second.errors) == (b"one-shot ", "")
+    assert "no_such_module" in stand.path("log").read_text()
+
+
+@row
+def real_the_daemon_knows_nothing_of_the_first_request(stand: Stand) -> None:
+    real(stand)
+    found = stand.ask(PATH_INFO="/env", HTTP_COOKIE="secret").body.decode()
+    assert not {"HTTP_COOKIE", "REQUEST_METHOD", "QUERY_STRING"} & set(eval(found))
+
+
+@row
+def T8_a_stranger_who_listens_is_refused(stand: Stand) -> None:
+    """SO_PEERCRED is that of whoever called listen()."""
+    if os.geteuid() != 0:
+        pytest.skip("another user's socket needs root")
+    stand.state.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(stand.path("sock")))
+        subprocess.run(
+            [sys.executable, "-c",
+             "import os, socket; s = socket.socket(fileno=0); os.setuid(65534); s.listen(1)"],
+            stdin=sock, check=True, timeout=DEADLINE_S,
+        )  # fmt: skip
+        done = stand.ask()
+    assert (done.code, done.body) == (0, b"one-shot ")
+    assert "relay.stranger: user 65534" in done.errors

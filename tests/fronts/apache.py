@@ -129,6 +129,12 @@ SITES = (
     ),
     Site("apache-cgi-htaccess", htaccess, "", ""),
     Site(
+        "apache-cgi-relay",
+        lambda g: f'ScriptAlias /cgi-bin/ "{g.cgi_bin}/"',
+        "/cgi-bin/relay.cgi",
+        "",
+    ),
+    Site(
         "apache-scgi-app",
         lambda g: passed(g, "/app", f"scgi://{g.sockets.scgi_tcp}"),
         "/app",

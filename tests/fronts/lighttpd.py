@@ -72,6 +72,15 @@ SITES = (
         "/app",
         "",
     ),
+    Site(
+        "lighttpd-cgi-relay",
+        lambda g: (
+            f'alias.url = ("/app" => "{g.cgi_bin}/relay.cgi")\n'
+            '$HTTP["url"] =~ "^/app(/|$|\\?)" { cgi.assign = ("" => "") }'
+        ),
+        "/app",
+        "",
+    ),
 )
 
 AUTHORIZER = Site("lighttpd-fastcgi-authorizer", authorizer, "", "authorizer")

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.fronts import servers
 from tests.fronts.sites import Ground, Site, Sockets
+from tests.relay_stand import stop_daemons
 from tests.suite import wires
 from tests.suite.modes import (
     ENTRY,
@@ -76,11 +77,11 @@ class FrontMode(Mode):
         return f"--- log of {self.server.name}\n{said}\n{super().trouble(since)}"
 
 
-def write_shim(folder: Path, shim: Path) -> None:
+def write_shim(folder: Path, shim: Path, *options: str) -> None:
     made = subprocess.run(
         [
             *(sys.executable, "-m", "gatebridge", "shim", "new", ENTRY, str(shim)),
-            *("--oneshot", "--folder", str(folder)),
+            *("--folder", str(folder), *options),
         ],
         env=environment(folder),
         cwd=folder,
@@ -104,6 +105,7 @@ class Stage:
         self.servers: dict[str, servers.Server | BaseException] = {}
         self.modes: dict[str, Mode] = {}
         self._scripts: Path | None = None
+        self.state = self.folder / "state"  # of the relay's daemons, one for each user
 
     # --- our own processes
 
@@ -145,8 +147,13 @@ class Stage:
     def oneshot(self, name: str) -> Mode:
         if name not in self.modes:
             command = [sys.executable, "-m", "gatebridge", "cgi", ENTRY]
-            argv = [str(self.scripts() / "app.cgi")] if name == "cgi-shim" else command
-            kind = OneshotSocket if name == "cgi-socket" else Oneshot
+            shims = {
+                "cgi-shim": "app.cgi",
+                "cgi-relay": "relay.cgi",
+                "cgi-relay-socket": "relay.cgi",
+            }
+            argv = [str(self.scripts() / shims[name])] if name in shims else command
+            kind = OneshotSocket if name.endswith("-socket") else Oneshot
             self.modes[name] = kind(name, self.folder, argv)
         return self.modes[name]
 
@@ -155,7 +162,10 @@ class Stage:
         if self._scripts is None:
             folder = self.folder / "cgi-bin"
             folder.mkdir()
-            write_shim(self.folder, folder / "app.cgi")
+            write_shim(self.folder, folder / "app.cgi", "--oneshot")
+            self.state.mkdir()
+            self.state.chmod(0o1777)
+            write_shim(self.folder, folder / "relay.cgi", "--state-dir", str(self.state))
             sample = (ROOT / "cgi-bin" / "app.fcgi").read_text()
             text = sample.replace("#!/usr/bin/env python3", f"#!{sys.executable}", 1)
             text = text.replace('sys.path[0] + "/.."', repr(str(ROOT)))
@@ -219,6 +229,7 @@ class Stage:
             if isinstance(server, servers.Server):
                 server.stop()
         try:
+            stop_daemons(self.state)
             for daemon in self.daemons.values():
                 daemon.stop()
             check_closed_once(self.folder)
