@@ -116,6 +116,32 @@ def test_pipes_and_sockets_are_not_opened(folder):
     assert [path for path, _ in report.left_out] == ["pipe.cgi"]
 
 
+def test_a_file_that_becomes_a_pipe_is_not_waited_for(folder):
+    os.mkfifo(folder / "a.py")
+    entry = inventory.Entry("a.py", str(folder / "a.py"), os.stat(folder), "")
+    with pytest.raises(OSError, match="no regular file"):
+        inventory.read(entry, 100)
+
+
+def test_a_module_with_a_first_line_is_no_program_that_somebody_forgot(folder):
+    """It is not executable, and a neighbour imports it; the other one nobody imports."""
+    put(folder / "a.py", b"#!/usr/bin/env python3\nimport b\n")
+    put(folder / "b.py", SCRIPT, 0o644)
+    put(folder / "c.py", SCRIPT, 0o644)
+    report = scan(str(folder))
+    assert [item.path for item in report.programs] == ["a.py", "c.py"]
+    assert [item.path for item in report.modules] == ["b.py"]
+    assert codes(report, "c.py") == ["permission.not_executable"]
+
+
+def test_a_missing_module_that_a_script_can_do_without_keeps_it_from_nothing(folder):
+    text = SCRIPT + b"try:\n    import absent_one\nexcept ImportError:\n    absent_one = None\n"
+    put(folder / "a.py", text)
+    (found,) = scan(str(folder)).programs
+    assert found.mode.name == "inproc"
+    assert [item.state.word for item in found.imports] == ["missing"]
+
+
 # --- much
 
 

@@ -247,6 +247,11 @@ def test_a_script_without_an_encoding_that_is_not_utf_8_is_of_python_2():
     assert (found.python, found.encoding) == ("2", "latin-1")
 
 
+def test_what_python_warns_of_when_it_parses_is_not_said(recwarn):
+    assert python_source.read(b"x = '\\d'\nif x is 5:\n    pass\n").python == "3"
+    assert recwarn.list == []
+
+
 def test_tables_use_the_codes_that_are_explained():
     codes = {*CALLS.values(), *METHODS.values(), *TARGETS.values(), *(c for _, c in FAMILIES)}
     assert codes <= EFFECTS.keys()
