@@ -26,7 +26,7 @@
 #define RELAY_BAKED {"gatebridge relay", 0, 0, 0, 0, {0}}
 #endif
 
-enum { BLOCK = 65536, HEADER = 8, MOST_ARGV = 64, MOST_ENVIRON = 32, MOST_DRAINED = 16 << 20 };
+enum { BLOCK = 65536, HEADER = 8, CONTENT = BLOCK - 2 * HEADER, MOST_ARGV = 64, MOST_KEPT = 32 };
 enum { BEGIN_REQUEST = 1, ABORT_REQUEST, END_REQUEST, PARAMS, STDIN, STDOUT, STDERR };
 
 /* Written by relay_build.py. The text holds strings: base, name, and the arguments of both
@@ -40,19 +40,17 @@ static struct sockaddr_un address = {.sun_family = AF_UNIX};
 
 static int sock = -1;
 static unsigned char up[BLOCK]; /* records for the daemon, from up_at to up_end */
-static size_t up_at, up_end;
+static size_t up_at, up_end, pair_at; /* pair_at: bytes of a pair that earlier records have */
 static char **pair, *own_pair[] = {"GATEBRIDGE_RELAY=1", NULL}; /* which goes next; NULL: none */
-static size_t pair_at;      /* bytes of its encoding that went in earlier records */
 static long long body_left; /* of standard input; LLONG_MAX: to its end */
 static int all_sent;        /* or will be, with what is in `up` */
 static int begun, at_border; /* a byte went; the last record went whole, so an abort may follow */
 static unsigned char down[BLOCK], head[HEADER], ending[8]; /* as they come from the daemon */
 static size_t down_at, down_end, head_size, content, padding;
-static int kind; /* of the record that is being taken; 0: not one of our request */
-static int written, ended, broken;
+static int kind, written, ended, broken; /* kind: of the record being taken; 0: not ours */
 extern char **environ;
-
-#define say(what, text, more) dprintf(2, "gatebridge: relay.%s: %s%s\n", what, text, more)
+#define say(what, about, why) \
+    dprintf(2, "gatebridge: relay.%s: %s%s%s\n", what, about, *(about) ? ": " : "", why)
 
 static void configure(void) {
     char *at = relay_baked.text, *base = at;
@@ -60,15 +58,16 @@ static void configure(void) {
     name = at;
     for (int i = 0; i < relay_baked.start; i++) start_argv[i] = at += strlen(at) + 1;
     for (int i = 0; i < relay_baked.oneshot; i++) oneshot_argv[i] = at += strlen(at) + 1;
-    snprintf(folder, sizeof folder, "%s/gatebridge-%lu", base, (unsigned long)geteuid());
-    size_t most = sizeof address.sun_path;
-    if ((size_t)snprintf(address.sun_path, most, "%s/%s.sock", folder, name) >= most) *folder = 0;
+    size_t most = sizeof address.sun_path, uid = geteuid();
+    if ((size_t)snprintf(folder, sizeof folder, "%s/gatebridge-%zu", base, uid) >= most ||
+        (size_t)snprintf(address.sun_path, most, "%s/%s.sock", folder, name) >= most)
+        address.sun_path[0] = 0;
 }
 
-/* The rest of a body: a server resets a connection with bytes in it that nobody reads. */
+/* The rest of a body, up to 16 MiB: who leaves a socket unread resets it, and the answer in it. */
 static void drain(void) {
     ssize_t size = 1; /* no signal has a handler, so no read and no write ends with EINTR */
-    for (; size > 0 && body_left > 0 && body_left <= MOST_DRAINED; body_left -= size)
+    for (; size > 0 && body_left > 0 && body_left <= 16 << 20; body_left -= size)
         size = read(0, up, body_left < BLOCK ? body_left : BLOCK);
 }
 
@@ -81,26 +80,26 @@ static _Noreturn void fail(const char *status, const char *retry) {
 }
 
 static _Noreturn void overloaded(const char *why) {
-    say("overloaded", why, "");
+    say("overloaded", address.sun_path, why);
     fail("503 Service Unavailable", "Retry-After: 1\r\n");
 }
 
 /* Answer without the daemon. what: NULL where an earlier request has said why. */
 static _Noreturn void one_shot(const char *what, const char *why) {
-    if (what) say(what, why, "; this request is answered without the daemon");
+    if (what) say(what, *what == 'f' ? folder : "", why);
     signal(SIGPIPE, SIG_DFL);
     execve(oneshot_argv[0], oneshot_argv, environ);
-    say("oneshot", "that cannot be executed: ", strerror(errno));
+    say("oneshot", oneshot_argv[0], strerror(errno));
     fail("500 Internal Server Error", "");
 }
 
 /* 0: there is none yet. Somebody else's folder may hold anything. */
 static int private_folder(void) {
     struct stat found = {0};
-    if (!*folder) one_shot("folder", "the socket's path is too long");
+    if (!address.sun_path[0]) one_shot("folder", "the socket's path is too long");
     if (lstat(folder, &found) && errno == ENOENT) return 0;
     if (!S_ISDIR(found.st_mode) || found.st_uid != geteuid() || (found.st_mode & 0777) != 0700)
-        one_shot("folder", "the state folder is not this user's own with mode 0700");
+        one_shot("folder", "it is not a folder of this user's own with mode 0700");
     return 1;
 }
 
@@ -124,7 +123,8 @@ static int dial(void) {
     getpeereid(sock, &peer.uid, &peer.gid);
 #endif
     if (peer.uid == geteuid() || peer.uid == 0) return 1;
-    one_shot("stranger", "another user listens at the daemon's socket");
+    dprintf(2, "gatebridge: relay.stranger: user %ld listens in %s\n", (long)peer.uid, folder);
+    one_shot(NULL, NULL);
 }
 
 /* ---- nobody listens: start a daemon, or wait for whoever does ------------------------------ */
@@ -162,7 +162,7 @@ static const char *failed(void) {
 /* 0 and 1: /dev/null, 2: the log, 3: the lock, and nothing of the request. */
 static _Noreturn void become_daemon(int lock) {
     static const char *const kept[] = {"PATH=", "LANG=", "LC_", "HOME=", "TZ=", NULL};
-    char *clean[MOST_ENVIRON + 1] = {NULL};
+    char *clean[MOST_KEPT + 1] = {NULL};
     size_t count = 0;
     sigset_t none;
     sigemptyset(&none);
@@ -175,9 +175,9 @@ static _Noreturn void become_daemon(int lock) {
     if (syscall(SYS_close_range, 4U, ~0U, 0U))
 #endif
         for (int fd = 4; fd < BLOCK; fd++) close(fd);
-    for (char **each = environ; *each && count < MOST_ENVIRON; each++)
+    for (char **each = environ; *each && count < MOST_KEPT; each++)
         for (int i = 0; kept[i]; i++)
-            if (!strncmp(*each, kept[i], strlen(kept[i])) && count < MOST_ENVIRON)
+            if (!strncmp(*each, kept[i], strlen(kept[i])) && count < MOST_KEPT)
                 clean[count++] = *each;
     execve(start_argv[0], start_argv, clean);
     write_failed("the daemon's starter cannot be executed: ", strerror(errno));
@@ -199,12 +199,14 @@ static int start(int lock) {
 
 /* With the lock held, and nobody listening. started: a daemon of ours has ended again. */
 static void win(int lock, int *started) {
-    const char *why = failed();
+    char unsaid[256];
+    const char *why = failed(); /* said by the request that started it */
     if (why) one_shot(*started ? "start" : NULL, why);
     if (!*started && (*started = start(lock))) return;
-    why = *started ? "the daemon ended without a word; see its log" : "no process can be forked";
-    write_failed(why, "");
-    one_shot("start", why);
+    snprintf(unsaid, sizeof unsaid, *started ? "the daemon ended without a word; see %s/%s.log" :
+             "no process can be forked for the daemon of %s/%s", folder, name);
+    write_failed(unsaid, "");
+    one_shot("start", unsaid);
 }
 
 /* Returns when connected. */
@@ -286,8 +288,7 @@ static void fill_params(void) {
 
 /* What standard input has, and its end: a client that left too early is the daemon's to judge. */
 static void fill_body(void) {
-    long long most = BLOCK - 2 * HEADER;
-    ssize_t size = read(0, up + HEADER, body_left < most ? body_left : most);
+    ssize_t size = read(0, up + HEADER, body_left < CONTENT ? body_left : CONTENT);
     if (size < 0 && errno == EAGAIN) return;
     if (size > 0) add_header(STDIN, (size_t)size);
     body_left = size > 0 ? body_left - size : 0;
@@ -308,11 +309,9 @@ static int send_up(void) {
     return 1;
 }
 
-/* Write to the server; returns how much it took, 0 if it takes none at present.
- *
- * The descriptors are shared with other processes, so they stay as they are. A write may wait
- * when all is sent; before that, a server that sends its body before it reads the answer would
- * wait for us while we wait for it. What is writable takes PIPE_BUF without waiting. */
+/* Write to the server; returns how much it took, 0 if it takes none at present. A write may wait
+ * when all is sent; before that, a server that sends all of its body first would wait for us while
+ * we wait for it. What is writable takes PIPE_BUF without waiting. */
 static size_t put(int fd, const unsigned char *data, size_t size) {
     if (!all_sent && !poll(&(struct pollfd){fd, POLLOUT, 0}, 1, 0)) return 0;
     ssize_t done = write(fd, data, all_sent || size < PIPE_BUF ? size : PIPE_BUF);
@@ -378,6 +377,7 @@ int main(void) {
         return dprintf(2, "This file answers CGI requests and is started by a web server.\n%s",
                        "Put it into its cgi-bin and open its URL in a browser.\n"), 2;
     for (int fd = 0; fd >= 0 && fd < 3;) fd = open("/dev/null", O_RDWR | O_CLOEXEC); /* fill them */
+    if (!relay_baked.start) fail("500 Internal Server Error", ""); /* it was never configured */
     configure();
     if (!length || !*length) body_left = coding && strstr(coding, "chunked") ? LLONG_MAX : 0;
     else if (strlen(length) <= 18 && !length[strspn(length, "0123456789")])
@@ -390,8 +390,8 @@ int main(void) {
     fill_params();
     while (!send_up()) await_daemon();
     while (!ended && !broken && turn()) continue;
-    if (broken) say("garbage", "what listens is no FastCGI daemon: ", address.sun_path);
-    else if (!ended) say("cut", "the daemon closed before the end of its answer", "");
+    if (broken) say("garbage", address.sun_path, "what listens there speaks no FastCGI");
+    else if (!ended) say("cut", address.sun_path, "the daemon closed before its answer's end");
     if (!ended) fail("502 Bad Gateway", "");
     if (ending[4]) overloaded("the daemon takes no more requests");
     drain();
