@@ -226,7 +226,7 @@ def summary(report: Report) -> list[str]:
     rest = f"{modules} beside them, {_several(report.others, 'other file')}"
     found = [f"{head}; {rest}; {_several(report.problem_count, 'problem')}"]
     old = any(item.source and item.source.read_by == "patterns" for item in report.programs)
-    if old:
+    if old and not python_two.is_there():
         found.append('Python 2 was read by patterns, which see less than a parser:'
                      ' pip install "gatebridge[migrate]"')  # fmt: skip
     return [*found, *([report.stopped] if report.stopped else [])]

@@ -7,6 +7,7 @@ import pytest
 from gatebridge.scan import python_patterns, python_source, python_two
 from gatebridge.scan.facts import EFFECTS
 from gatebridge.scan.python_calls import CALLS, FAMILIES, METHODS, TARGETS
+from gatebridge.scan.report import lines, scan
 
 FACTS = [  # source, what it does, line
     ("import os as o\no._exit(1)", "os_exit", 2),
@@ -190,6 +191,13 @@ def test_python_2_is_read_by_both_readers_alike(reader):
     assert [(i.name, i.line, i.is_optional) for i in found.imports] == [
         ("os", 2, False), ("urllib2", 2, False), ("json", 4, True),
     ]  # fmt: skip
+
+
+def test_the_extra_is_named_where_it_would_help(reader, tmp_path):
+    for name, text in (("old.py", "print 1\n"), ("broken.py", "def (:\n")):
+        (tmp_path / name).write_text(f"#!/usr/bin/python\n{text}")
+        (tmp_path / name).chmod(0o755)
+    assert ("gatebridge[migrate]" in " ".join(lines(scan(str(tmp_path))))) is (reader != "fissix")
 
 
 SIGNS = [
