@@ -263,6 +263,7 @@ class Hosted:
         self._status: int | None = None
         self._done = done
         self._is_closed = False
+        self._lock = threading.RLock()  # the calls come from several threads
 
     def close_stdin(self) -> None:
         self.stdin = -1
@@ -271,20 +272,31 @@ class Hosted:
             os.close(stdin)
 
     def status(self) -> int | None:
-        if self._status is None:
-            said = self._answer.next(0.0)
-            if said is not None or self._answer.ended:
-                self._status = self._judge(said or {})
-        return self._status
+        with self._lock:
+            if self._status is None and not self._is_closed:
+                said = self._answer.next(0.0)
+                if said is not None or self._answer.ended:
+                    self._status = self._judge(said or {})
+            return self._status
+
+    def kill(self, number: int) -> None:
+        with self._lock:
+            if not self._is_closed:
+                self._send(number)
+
+    def _send(self, number: int) -> None:
+        """A signal, to the script and what it has started."""
+        raise NotImplementedError
 
     def _judge(self, said: Said) -> int | None:
         """The exit status from its host's last word; {}: it has ended without one."""
         raise NotImplementedError
 
     def close(self) -> None:
-        if self._is_closed:
-            return
-        self._is_closed = True
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
         self._answer.sock.close()
         self._pipes.close()
         self._done()

@@ -210,15 +210,14 @@ class _Called(Hosted):
         self._reason = "" if self._is_killed else how
         return status
 
-    def kill(self, number: int) -> None:
+    def _send(self, number: int) -> None:
         if self.status() is not None and self._reusable:
             return  # the script is over, and its runner another's
         self._is_killed = True
         kill_group(self._host.process.pid, number)
 
     def close(self) -> None:
-        if not self._is_closed:
-            self.status()
+        self.status()
         super().close()
 
 

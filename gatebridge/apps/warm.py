@@ -245,6 +245,6 @@ class _Forked(Hosted):
         kill_group(self.pid, signal.SIGKILL)  # its zygote has died, and nobody else ends it
         return _KILLED
 
-    def kill(self, number: int) -> None:
+    def _send(self, number: int) -> None:
         with contextlib.suppress(OSError):  # the zygote has gone; see status()
             self._answer.sock.send(bytes((number,)))

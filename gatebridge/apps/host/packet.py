@@ -81,13 +81,17 @@ def say(sock: socket.socket, said: Said) -> None:
 class Lines:
     """The lines that a host says on a socket, as far as they have come.
 
+    A line that has not been asked for stays in the socket, which is readable then.
+
     ended   nothing will follow
     """
 
-    __slots__ = ("_data", "_sock", "ended")
+    __slots__ = ("_data", "_sock", "_watch", "ended")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._watch = select.poll()
+        self._watch.register(sock, select.POLLIN)
         self._data = bytearray()
         self.ended = False
 
@@ -96,24 +100,22 @@ class Lines:
 
         raises  AppError("script.host"): not what a host says
         """
-        while True:
-            line, newline, rest = self._data.partition(b"\n")
-            if newline:
-                self._data = rest
-                return _parse(bytes(line))
+        while not self._data.endswith(b"\n"):
             if len(self._data) > _LINE_MAX:
                 raise AppError("script.host", "the host of a script says a line without end")
             if self.ended or not self._more(timeout_s):
                 return None
+        line = bytes(self._data)
+        self._data.clear()
+        return _parse(line)
 
     def _more(self, timeout_s: float) -> bool:
         """Waits by poll(), so that whoever sends on the socket finds it as it was."""
-        watch = select.poll()
-        watch.register(self._sock, select.POLLIN)
-        if not watch.poll(timeout_s * 1000):
+        if not self._watch.poll(timeout_s * 1000):
             return False
         try:
-            data = self._sock.recv(_PIECE)
+            ahead = self._sock.recv(_PIECE, socket.MSG_PEEK)
+            data = self._sock.recv(ahead.find(b"\n") + 1 or len(ahead)) if ahead else b""
         except OSError:
             data = b""
         self.ended = not data

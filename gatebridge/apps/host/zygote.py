@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from itertools import islice
+from time import monotonic
 from typing import TYPE_CHECKING, NoReturn
 
 from gatebridge.apps.host import packet, program
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from gatebridge.apps.host.preload import Ahead
     from gatebridge.apps.host.source import Source
 
-_LOOK_MS = 20  # between looks after forks, where the kernel has no descriptor for them
+_LOOK_MS = 20  # between looks after processes for which the kernel has no descriptor
+_GRACE_S = 2.0  # for what a script has left in its group, after TERM
 
 
 class Zygote:
@@ -40,6 +42,7 @@ class Zygote:
         self._null = os.open(os.devnull, os.O_RDWR)
         self._reports: dict[int, socket.socket] = {}  # by the pid of the fork
         self._ends: dict[int, int] = {}  # of forks that have not ended: a pidfd, or -1
+        self._survived: dict[int, float] = {}  # groups whose leader has been reaped: kill them then
         self._modules = 0
 
     def serve(self) -> None:
@@ -49,7 +52,7 @@ class Zygote:
         gc.freeze()
         self._modules = len(sys.modules)
         open_ = True
-        while open_ or self._reports:
+        while open_ or self._reports or self._survived:
             watch = select.poll()
             if open_:
                 watch.register(self._channel, select.POLLIN)
@@ -58,8 +61,9 @@ class Zygote:
             for end in self._ends.values():
                 if end >= 0:
                     watch.register(end, select.POLLIN)
-            blind = -1 in self._ends.values()
-            ready = {fd for fd, _ in watch.poll(_LOOK_MS if blind else None)}
+            ready = {fd for fd, _ in watch.poll(self._wait_ms())}
+            if self._survived:
+                self._kill_survivors()
             for pid, end in list(self._ends.items()):
                 if end < 0 or end in ready:
                     self._ended(pid)
@@ -75,13 +79,33 @@ class Zygote:
             numbers = report.recv(64)
         except OSError:
             numbers = b""
-        for number in numbers or (signal.SIGKILL,):
+        for number in numbers:
             _kill_group(pid, number)
-        if not numbers:
-            os.waitpid(pid, 0)  # it has ended, or has just been killed
-            report.close()
-            del self._reports[pid]
-            self._forget(pid)
+        if numbers:
+            return
+        has_ended = pid not in self._ends
+        if not has_ended:
+            _kill_group(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        report.close()
+        del self._reports[pid]
+        self._forget(pid)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, 0)  # somebody is left in its group, so that nobody else has its number
+            self._survived[pid] = monotonic() + (_GRACE_S if has_ended else 0.0)
+
+    def _wait_ms(self) -> float | None:
+        if self._survived or -1 in self._ends.values():
+            return _LOOK_MS
+        return None
+
+    def _kill_survivors(self) -> None:
+        """What scripts have left behind, and what TERM has not ended."""
+        for pid, when in list(self._survived.items()):
+            try:
+                os.killpg(pid, 0 if monotonic() < when else signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                del self._survived[pid]
 
     def _ended(self, pid: int) -> None:
         """Tell the status of a fork if it is over. It is reaped later: its group has a name."""
