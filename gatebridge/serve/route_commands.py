@@ -134,9 +134,10 @@ class RouteCommands:
     # -- which one
 
     def _all(self) -> Iterator[tuple[Crew, App]]:
-        """Of who serves, else of who is about to."""
+        """Of who serves, else of who is about to, else of the program before this one."""
         here = self._generations.live or self._generations.coming
-        for crew in here.crews if here is not None else self._generations.crews():
+        crews = here.crews if here is not None else self._generations.crews()
+        for crew in {crew.pool.name: crew for crew in crews}.values():
             for app in crew.pool.apps:
                 yield crew, app
 
