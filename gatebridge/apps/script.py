@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from io import BytesIO
@@ -49,6 +50,7 @@ class Script:
         self._running: set[Running] = set()
         self._endings = Endings()
         self._closed = False
+        self._pid = 0  # of the process that will call close() at its end
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """raises  PeerError("params.malformed"), PeerError("length.…"), whatever the body raises,
@@ -91,6 +93,9 @@ class Script:
         )
         if self._closed:
             raise AppError("script.closed", "gatebridge is about to end")
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            atexit.register(self.close)
         running = self._launcher.start(call)
         try:
             with self._lock:
@@ -133,8 +138,11 @@ class Script:
                 self._running.discard(running)
 
     def close(self) -> None:
-        """The worker's end: nothing that was started here stays."""
+        """The worker's end, if need be at its exit: nothing that was started here stays."""
+        if self._pid not in (0, os.getpid()):  # a child of the application's, at its exit
+            return
         self._closed = True
+        atexit.unregister(self.close)
         with self._lock:
             left = list(self._running)
         pause = threading.Event()

@@ -56,9 +56,9 @@ def body_length(environ: dict[str, Any]) -> int:
 
 def feed_of(environ: dict[str, Any], length: int, running: Running) -> Feed:
     """Whatever takes the body to the program: in this thread where it is all here."""
-    body = environ["wsgi.input"]
     if length == 0:
         return InMemory(running, b"")
+    body = environ["wsgi.input"]
     if type(body) is BytesIO:
         data = body.read(length)
         if len(data) < length:

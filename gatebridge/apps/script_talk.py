@@ -125,8 +125,12 @@ class Talk:
                 data = self._take()
                 if data:
                     return data
+                continue
             self._check()
-            if monotonic() > until:
+            now = monotonic()
+            if self.has_ended and now > self._ends:
+                self._left = 0  # nothing is there, whoever has read it
+            if now > until:
                 return b""
         if not self._over:
             self._over = True

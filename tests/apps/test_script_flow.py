@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -275,14 +276,16 @@ def test_C15_a_child_that_writes_without_end(stand: Stand) -> None:
 def test_C15_what_the_program_wrote_itself_is_sent_whole(stand: Stand) -> None:
     """Though the client took it late, and a child holds the pipe."""
     held = HELD.format(setsid=False, tell="pass")
-    text = says(HTML, "", "first", then=f"open('go').read(); os.write(1, b'z' * 60_000)\n{held}")
+    large = "import fcntl; fcntl.fcntl(1, 1031, 1 << 20)"  # F_SETPIPE_SZ: more than one read
+    then = f"{large}\nopen('go').read(); os.write(1, b'z' * 300_000)\n{held}"
+    text = says(HTML, "", "first", then=then)
     script = stand.script(text + TELL, linger=0.0, grace=0.2)
     answer = script(environ(), quiet)
     assert next(answer) == b"first\n"
     (stand.folder / "go").write_text("")
     pid = stand.told()
     assert wait_until(lambda: not alive(pid))
-    assert b"".join(answer) == b"z" * 60_000
+    assert b"".join(answer) == b"z" * 300_000
     answer.close()
 
 
@@ -384,13 +387,39 @@ def test_C03_without_length_or_end_nothing_is_read(stand: Stand) -> None:
 @pytest.mark.parametrize("reads", [True, False])
 def test_one_shot_leaves_no_second_reader(stand: Stand, reads: bool) -> None:
     """Whatever the program does with its body, afterwards nobody else is still reading it."""
-    text = says(HTML, "", then="sys.stdin.read()" if reads else "")
-    asked = uploaded(3 * MB, [b"x" * MB] * 3, **{"wsgi.run_once": True})
-    before = threading.active_count()
-    assert ask(stand.script(text), asked).whole
-    assert asked["wsgi.input"].read(1) == b""
-    assert sum(one.name == "gatebridge-body" for one in threading.enumerate()) == 0
-    assert threading.active_count() <= before + 1
+    out = Recorder()
+    late = threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        yield b"x" * MB
+        assert reads or wait_until(lambda: out.whole)
+        late.set()
+        yield b"x" * MB
+
+    text = says(HTML, "", "x", then="sys.stdin.read()" if reads else "")
+    ask(stand.script(text), uploaded(2 * MB, pieces(), **{"wsgi.run_once": True}), out)
+    assert out.whole
+    assert late.is_set()
+    assert "gatebridge-body" not in [one.name for one in threading.enumerate()]
+
+
+def test_a_forked_process_ends_nothing_of_its_parent(stand: Stand) -> None:
+    """The application forks, and the child exits as a program does."""
+    script = stand.script(says(HTML, "", "x", then=f"{TELL}\nopen('go').read()"))
+    answer = script(environ(), quiet)
+    assert next(answer) == b"x\n"
+    pid = stand.told()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of other tests
+        child = os.fork()
+    if not child:
+        script.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert alive(pid)
+    (stand.folder / "go").write_text("")
+    assert list(answer) == []
+    answer.close()
 
 
 def test_timeout_before_the_head(stand: Stand) -> None:

@@ -231,3 +231,16 @@ def test_a_request_under_way_is_finished_before_the_end(tmp_path: Path) -> None:
             assert daemon.process.poll() is None
         assert kept.read().body == b"first\nsecond\n"
         assert daemon.wait() == 0
+
+
+def test_nothing_stays_when_the_daemon_ends_at_once(tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    write(programs, PROGRAMS["silent"], "silent")
+    app = APPLICATION.format(folder=str(programs))
+    with whole_daemon(tmp_path, app=app, workers=1) as daemon:
+        with contextlib.closing(daemon.send("/silent")):
+            pid = Live(daemon, programs).pid("silent")
+            daemon.signal(signal.SIGINT)
+            daemon.wait()
+            assert wait_until(lambda: not alive(pid))
