@@ -26,6 +26,7 @@ RANKS = {
     "gatebridge.meta": 2,
     "gatebridge.engine": 3,
     "gatebridge.connect": 3,
+    "gatebridge.apps.host": 3,
     "gatebridge.apps": 4,
     "gatebridge.client": 4,
     "gatebridge.client_http": 4,
