@@ -50,7 +50,8 @@ PAIRS = st.dictionaries(KEYS, VALUES_OF_ANY_KIND, max_size=5).map(
 HEADERS = st.one_of(
     st.sampled_from([f"[{table}]" for table in TABLES]),
     st.sampled_from(["[[app]]", "[pool]", "[pool.a]", "[pool.b]", "[[pool.a.app]]", "[pool.a.env]",
-                     "[[route]]", "[[pool.a.route]]", "[pool.b.limits]", "[pool.'x y']", "[[pool]]", "[[server]]", "[a.b.c]"]),
+                     "[[route]]", "[[pool.a.route]]", "[pool.b.limits]", "[pool.'x y']", "[[pool]]",
+                     "[[server]]", "[a.b.c]"]),
 )  # fmt: skip
 PARTS = st.lists(st.tuples(HEADERS, PAIRS), max_size=5)
 

@@ -421,3 +421,27 @@ def test_mounts_alone_leave_other_paths_to_nobody(tmp_path: Path) -> None:
     with service(tmp_path, "--bind", "unix:s", "--mount", "/a=old:app") as live:
         assert side(live, "/a") == "old"
         assert live.get("/b").status == 404
+
+
+@PRELOAD
+def test_programs_and_files_are_routes_as_applications_are(tmp_path: Path, more: str) -> None:
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "a.sh"
+    script.write_text(
+        "#!/bin/sh\necho Content-Type: text/plain\necho\necho $SCRIPT_NAME $PATH_INFO\n"
+    )
+    script.chmod(0o755)
+    words = (
+        "--bind",
+        "unix:s",
+        "--mount",
+        "/cgi-bin=cgi:bin/?owner=any",
+        "--mount",
+        "/f=static:bin",
+    )
+    if more:
+        words = (*words, "--preload")
+    with service(tmp_path, *words) as live:
+        assert live.ask("/cgi-bin/a.sh/x") == "/cgi-bin/a.sh /x\n"
+        assert live.ask("/f/a.sh") == script.read_text()
+        assert live.get("/cgi-bin/b.sh").status == 404
