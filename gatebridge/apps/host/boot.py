@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ def main(path: list[str]) -> None:
     sys.path[:] = path
     said: Said = json.loads(words)
     os.chdir("/")
+    _default_signals()
     try:
         failed = _import(channel, said["preload"], said["folder"])
     except Refused as error:
@@ -45,6 +47,14 @@ def main(path: list[str]) -> None:
         from gatebridge.apps.host.runner import Runner
 
         Runner(channel, ahead, said["idle_s"]).serve()
+
+
+def _default_signals() -> None:
+    """What the daemon's worker ignores or blocks is no affair of a script."""
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:  # Python ignores those
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _import(channel: socket.socket, names: list[str], folder: str) -> list[tuple[str, str]]:

@@ -14,22 +14,22 @@ EVERY_S = 1.0  # a check asks for some hundred files
 class Files:
     """The files of every module imported so far."""
 
-    __slots__ = ("_checked", "_count", "_known")
+    __slots__ = ("_checked", "_known", "_names")
 
     def __init__(self) -> None:
         self._known: dict[str, Key | None] = {}
-        self._count = 0
+        self._names: set[str] = set()
         self._checked = monotonic()
 
-    def note(self) -> None:
-        """Add modules that have been imported since."""
-        if len(sys.modules) == self._count:
-            return
-        self._count = len(sys.modules)
-        for module in list(sys.modules.values()):
-            file = getattr(module, "__file__", None)
+    def note(self) -> bool:
+        """Add modules that have been imported since. Whether there are any."""
+        news = sys.modules.keys() - self._names
+        self._names |= news
+        for name in news:
+            file = getattr(sys.modules[name], "__file__", None)
             if isinstance(file, str) and file not in self._known:
                 self._known[file] = _key(file)
+        return bool(news)
 
     def are_stale(self) -> bool:
         """Whether one has changed; asked more often than once a second, it is not looked up."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import contextvars
 import fcntl
 import gc
@@ -43,6 +44,7 @@ class Runner:
         self._streams = program.Streams()
         self._null = os.open(os.devnull, os.O_RDWR)
         self._pid = os.getpid()
+        self._inode = os.fstat(channel.fileno()).st_ino
         self._forked = False
         self._report: socket.socket | None = None
         self._exits = _Exits()
@@ -117,8 +119,7 @@ class Runner:
         for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
             _close_quietly(stream)  # whoever still has it must not write into the next answer
         reason = state.restore() or self._trace() or self._open()
-        if len(sys.modules) > len(modules):
-            self._ahead.files.note()
+        if self._ahead.files.note():
             gc.freeze()
         self._watch_worker(False)
         self._answer({"status": status, "demote": reason}, {})
@@ -140,12 +141,15 @@ class Runner:
             os.close(fd)
         if report is not None:
             packet.say(report, said)
-            report.close()
+            with contextlib.suppress(OSError):  # a script has closed it
+                report.close()
 
     def _trace(self) -> str:
         """What a script has done or left that another must not meet."""
         if self._forked:
             return "it forks (os.fork)"
+        if not self._is_connected():
+            return "it closes descriptors that are not its own"
         if threads() > 1 or threading.active_count() > 1:
             return "it leaves a thread running"
         try:
@@ -169,6 +173,13 @@ class Runner:
             kind = "a socket" if stat.S_ISSOCK(mode) else "a descriptor"
             return f"it leaves {kind} open ({fd})"
         return ""
+
+    def _is_connected(self) -> bool:
+        """Whether a script has left us our own descriptors."""
+        try:
+            return os.fstat(self._channel.fileno()).st_ino == self._inode
+        except OSError:
+            return False
 
     def _watch_worker(self, on: bool) -> None:
         """While a script runs, the end of the daemon's worker ends this group of processes."""
