@@ -6,6 +6,7 @@
     memory   growth of the resident set by a 2 GB upload and a 2 GB answer
     peers    growth by 500 silent peers
     routes   what the routing table adds to a request
+    scripts  one Python script in exec, warm and in-process mode
     daemon   all of tests.bench.service; N requests for the growth of memory
 
 Quote ratios and medians of one run; a busy machine moves single figures by half.
@@ -31,6 +32,7 @@ from gatebridge.wire.records import begin_request, decode_pairs, record, split_p
 from tests.bench import routes, service
 from tests.bench.app import app
 from tests.bench.daemon import ROOT, Answers, Daemon, request, variables
+from tests.bench.scripts import scripts
 
 ROUNDS = 60
 GIGABYTES = 2
@@ -200,7 +202,7 @@ def daemon(count: str = "") -> None:
 
 def main() -> None:
     figures = {"cold": cold, "parts": parts, "threads": threads, "memory": memory, "peers": peers}
-    figures["routes"] = routes.run
+    figures |= {"routes": routes.run, "scripts": scripts}
     os.chdir(ROOT)
     for word in sys.argv[1:] or [*figures, "daemon"]:
         name, _, count = word.partition("=")
