@@ -7,11 +7,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
 
-from gatebridge.apps import execute
+from gatebridge.apps import execute, script_talk
 from gatebridge.apps.execute import Execute
 from gatebridge.apps.options import ScriptOptions
 from gatebridge.apps.script import Script
@@ -247,11 +248,12 @@ def test_C14_what_is_kept_of_standard_error_has_an_end(stand: Stand) -> None:
 
 
 HELD = """
+import time
 if os.fork() == 0:
     if {setsid}: os.setsid()
-    import time
     {tell}
     time.sleep(600)
+while {tell!r} != 'pass' and not os.path.exists('told'): time.sleep(.01)
 """
 
 
@@ -323,7 +325,7 @@ def test_C16_the_client_leaves_a_silent_program(stand: Stand, has_head: bool, ma
     gone = threading.Event()
     lines = [HTML, "", "x"] if has_head else []
     text = says(*lines, then=f"{manner}\n{TELL}\nimport time\nwhile True: time.sleep(600)")
-    script = stand.script(text, grace=0.3)
+    script = stand.script(text, grace=0.3 if manner is STUBBORN else 60.0)
 
     def leave() -> None:
         stand.told()
@@ -437,10 +439,36 @@ def test_timeout_after_the_head(stand: Stand) -> None:
     assert wait_until(lambda: not alive(stand.told()))
 
 
-def test_timeout_is_of_silence_not_of_work(stand: Stand) -> None:
-    """It takes longer than it may be silent."""
-    text = says(HTML, "", then="import time\nfor _ in range(5): time.sleep(.3); os.write(1, b'x')")
-    assert bytes(ask(stand.script(text, timeout=1.0)).body) == b"x" * 5
+class Clock:
+    """The real one, put forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return monotonic() + self.ahead
+
+
+def test_timeout_is_of_silence_not_of_work(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty seconds before each word, and forty in which the client takes none."""
+    clock = Clock()
+    monkeypatch.setattr(script_talk, "monotonic", clock)
+    then = "for _ in range(3):\n    open('go').read(); os.write(1, b'x')"
+    answer = stand.script(says(HTML, "", "", then=then))(environ(), quiet)
+    assert next(answer) == b"\n"
+
+    def speak() -> None:
+        clock.ahead += 40
+        (stand.folder / "go").write_text("")
+
+    for _ in range(3):
+        speaker = threading.Thread(target=speak)
+        speaker.start()
+        assert next(answer) == b"x"
+        speaker.join()
+        clock.ahead += 40
+    assert list(answer) == []
+    answer.close()
 
 
 def test_a_program_ended_by_a_signal(stand: Stand) -> None:
