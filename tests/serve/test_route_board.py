@@ -1,5 +1,6 @@
 """Modes and counts of routes in shared memory: what one process writes, the others see."""
 
+import mmap
 import os
 import threading
 from collections.abc import Callable
@@ -202,6 +203,37 @@ def test_places_are_for_who_is_there() -> None:
         counters.take(keys[5:6])
 
 
+class Between:
+    """A lock; whoever is told comes in when it is let go for the first time."""
+
+    def __init__(self, come: Callable[[], object]) -> None:
+        self.come: list[Callable[[], object]] = [come]
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *args: object) -> None:
+        while self.come:
+            self.come.pop()()
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_who_comes_in_between_the_write_and_the_look_is_seen(stays: bool) -> None:
+    """Both stand back, and try again."""
+    routes = board(LIMITED)
+    one, two = routes.worker(0), routes.worker(1)
+
+    def other() -> None:
+        routes.counters.memory[1] += 2
+        if not stays:
+            one._lock = Between(lambda: routes.counters.clear(1))
+
+    one._lock = Between(other)
+    assert one.enter(0, 2) is not stays
+    assert routes.counters.memory[0] == (not stays)
+    assert two.enter(0, 2) is not stays
+
+
 PROCESSES, ROUNDS, MOST = 3, 400, 2
 
 
@@ -209,8 +241,6 @@ def test_never_more_than_the_limit_at_once() -> None:
     """Three processes of two threads each; whoever is inside looks how many others are."""
     counters = CallCounters()
     routes = board(App("/x", "a:b", concurrency=MOST), counters=counters)
-    import mmap
-
     inside = mmap.mmap(-1, PROCESSES * 2)  # a byte of each thread
     start, go = os.pipe()
 
