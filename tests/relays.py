@@ -392,16 +392,23 @@ def a_large_answer_before_the_body_is_read(stand: Stand) -> None:
 
     def script(talk: Conversation) -> None:
         talk.params()
-        talk.answer(b"y" * 60_000)
+        talk.answer(b"y" * 100_000)  # more than a pipe holds, less than pipe and relay
 
     stand.peer(script)
     size = 2 << 20
     process = stand.start(REQUEST_METHOD="POST", CONTENT_LENGTH=str(size))
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(b"x" * size)
-    process.stdin.close()
-    assert len(process.stdout.read()) == len(document(b"y" * 60_000))
+    sent: list[int] = []
+    feeder = threading.Thread(target=lambda: sent.append(process.stdin.write(b"x" * size)))
+    feeder.start()
+    feeder.join(DEADLINE_S)
+    if not sent:
+        process.kill()
+        feeder.join()
+        raise AssertionError("the body is not taken before the answer is")
+    assert sent == [size]  # a broken pipe would have cut it short
+    assert len(process.stdout.read()) == len(document(b"y" * 100_000))
     assert process.wait(DEADLINE_S) == 0
 
 
