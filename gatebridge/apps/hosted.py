@@ -177,7 +177,7 @@ class Host:
     def kill(self) -> None:
         """At once, with what scripts have started in its group."""
         self.close()
-        if self.process.poll() is None:
+        if self.process.returncode is None:  # not reaped: its group has no other's number
             kill_group(self.process.pid, signal.SIGKILL)
         self.process.wait()
 

@@ -262,6 +262,18 @@ def test_a_script_that_was_killed_is_not_demoted(launcher, said, tmp_path: Path)
     assert said == []
 
 
+def test_a_child_that_a_script_leaves_does_not_outlive_it_for_long(tmp_path: Path) -> None:
+    """In the runner, and then in a fork."""
+    launcher = InProcess(ScriptOptions(), [].append)
+    text = "import subprocess as s\nn = s.DEVNULL\n"
+    text += "print(s.Popen(['sleep', '900'], stdout=n, stderr=n).pid)"
+    path = script(tmp_path, text)
+    for _ in range(2):
+        pid = int(run(launcher, call(path)).out)
+        until(lambda pid=pid: not is_alive(pid))
+    launcher.close()
+
+
 def test_a_kill_after_the_end_spares_the_runner(launcher, tmp_path: Path) -> None:
     path = script(tmp_path, "import os\nprint(os.getpid(), flush=True)")
     pids = set()
