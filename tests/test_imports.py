@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RANKS = {
     "gatebridge": 0,
     "gatebridge.errors": 0,
+    "gatebridge.next_steps": 1,
     "gatebridge.settings": 0,
     "gatebridge.units": 0,
     "gatebridge.wire": 1,

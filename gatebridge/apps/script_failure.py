@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from os import urandom
 from typing import TYPE_CHECKING, Any
 
-from gatebridge.engine.pages import page
+from gatebridge.engine.pages import new_incident, page
+from gatebridge.next_steps import then
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,10 +34,11 @@ def failure(
     errors: ErrorStream,
 ) -> Iterable[bytes]:
     """A page without a word of the program's; all of them are in the log, under the incident."""
-    incident = urandom(4).hex()
+    incident = new_incident()
     request = f"{environ.get('REQUEST_METHOD', '-')} {environ.get('SCRIPT_NAME', '')}"
     request += str(environ.get("PATH_INFO", ""))
-    errors.note(f"gatebridge: incident {incident}: {error} ({path}, {request})")
+    said = f"gatebridge: incident {incident}: {error} ({path}, {request})"
+    errors.note(said + then(error.code))
     for line in errors.tail(_TAIL_LINES):
         errors.note(f"[{incident}] {line}")
     status = _STATUS.get(error.code, "502 Bad Gateway")

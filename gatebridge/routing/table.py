@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gatebridge.errors import UseError
+from gatebridge.errors import PeerError, UseError
 from gatebridge.routing.limits import Release, limit_body
 from gatebridge.routing.match import Matcher
 from gatebridge.routing.page import page
@@ -115,7 +115,9 @@ class Table:
         self._counters = counters
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """raises  PeerError("body.too_big"), PeerError("length.malformed")"""
+        """raises  PeerError("body.too_big"), PeerError("length.malformed"),
+        PeerError("route.busy")
+        """
         matcher = self._matcher
         path = environ.get("PATH_INFO", "")
         host = _host_of(environ) if matcher.has_hosts else ""
@@ -188,9 +190,7 @@ class Table:
         if route.concurrency <= 0 or counters is None:
             return application(environ, start_response)
         if not counters.enter(route.place, route.concurrency):
-            line = "As many requests as this path may have are under way."
-            later = [("Retry-After", "1")]
-            return page(environ, start_response, "503 Service Unavailable", line, later)
+            raise PeerError("route.busy", f"{route.rule} has its {route.concurrency} requests")
         release = Release(counters.leave, route.place)
         try:
             return release.hold(application(environ, start_response))

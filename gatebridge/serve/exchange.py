@@ -4,7 +4,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from gatebridge.engine.body import gather_by_pulling
-from gatebridge.errors import AppError, GatebridgeError, PeerError
+from gatebridge.errors import AppError, PeerError
 from gatebridge.serve.request_id import KEY
 from gatebridge.serve.scoreboard import limit
 from gatebridge.wire.cgi_head import Head
@@ -36,7 +36,7 @@ class Exchange:
         self.id = id
         self.ended = ended  # STDIN has come whole
         self.gone = False  # nobody waits for the answer; every write and read raises
-        self.environ: dict[str, object] | None = None  # while the application has it
+        self.environ: dict[str, object] | None = None  # while it runs, or was refused before
         self.error: PeerError | None = None  # why the body cannot be read on
         self.feed: Spill | None = None  # STDIN that came before anybody read it
         self.status = ""
@@ -61,6 +61,8 @@ class Exchange:
         """The request in a few words, for logs."""
         environ = self.environ or {}
         path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
+        if not path:  # refused before its variables were put right
+            path = str(environ.get("REQUEST_URI", "")).partition("?")[0]
         id = environ.get(KEY) or environ.get("HTTP_X_REQUEST_ID")
         about = f", id {id}" if id else ""
         return f"{environ.get('REQUEST_METHOD', '-')} {path}{about}"
@@ -213,8 +215,8 @@ class Exchange:
     def note(self, error: AppError) -> None:
         self.connection.site.log.note(error, self.line)
 
-    def refused(self, error: GatebridgeError) -> None:
-        self.connection.site.log.note(error, self.line)
+    def refused(self, incident: str, error: PeerError) -> None:
+        self.connection.site.log.refused(incident, self.line, error)
 
     # -- wsgi.errors
 

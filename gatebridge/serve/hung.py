@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gatebridge.next_steps import then
 from gatebridge.serve.pool import LEAVING, READY
 from gatebridge.serve.worker_log import ERROR
 
@@ -58,7 +59,8 @@ class Hung:
 
     def _say(self, pid: int, line: str, age: float) -> None:
         why = "code that holds the interpreter; the worker is killed"
-        self._log.line(ERROR, f"request.hung pid {pid} ({line}) after {age:.1f} s in {why}")
+        said = f"request.hung pid {pid} ({line}) after {age:.1f} s in {why}"
+        self._log.line(ERROR, said + then("request.hung"))
         try:
             self._ask(pid)
         except OSError:  # it has ended meanwhile

@@ -7,7 +7,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Protocol
 
 from gatebridge.engine.body import Body
-from gatebridge.engine.pages import refusal_page
+from gatebridge.engine.pages import new_incident, refusal_page
 from gatebridge.engine.spill import Spill, spool
 from gatebridge.engine.wsgi import FileWrapper, run
 from gatebridge.environ.build import set_length
@@ -116,8 +116,8 @@ class Site:
     def new_spill(self) -> Spill:
         return Spill(self.spool_memory, self.spool_dir, self.spool_floor)
 
-    def refusal(self, error: PeerError) -> tuple[Head, bytes]:
-        return refusal_page(error, False)
+    def refusal(self, error: PeerError, incident: str) -> tuple[Head, bytes]:
+        return refusal_page(error, incident, False)
 
     def serve(self, exchange: Exchange, request: Request) -> None:
         """Run one request to its end. Raises nothing of the peer's or the application's."""
@@ -175,9 +175,10 @@ class Site:
 
     def refuse(self, exchange: Exchange, error: PeerError) -> None:
         """Answer a request that no application will see."""
-        exchange.refused(error)
+        incident = new_incident()
+        exchange.refused(incident, error)
         try:
-            exchange.answer(*self.refusal(error))
+            exchange.answer(*self.refusal(error, incident))
         except ConnectionError:
             exchange.gone = True
 

@@ -165,8 +165,11 @@ def test_over_the_limit_is_503() -> None:
     )
     client = TestApp(validator(table))
     counters.enter(PLACE, 1)
-    full = client.get("/a", status=503)
-    assert full.headers["Retry-After"] == "1"
+    full = Recorder()
+    run(table, environ_of() | request("/a"), full)
+    assert full.status == "503 Service Unavailable"
+    assert ("Retry-After", "1") in full.head.headers
+    assert [code for _, code in full.refusals] == ["route.busy"]
     assert client.get("/b").status == "200 OK"
     counters.leave(PLACE)
     assert client.get("/a").text == "a '/a' ''"
