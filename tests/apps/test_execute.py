@@ -119,6 +119,7 @@ def test_no_limit_means_no_program(
         raise PermissionError(errno.EPERM, "not permitted")
 
     monkeypatch.setattr(resource, "prlimit", fails)
+    monkeypatch.setattr(execute, "_REST_S", 3600.0)
     path = write(tmp_path, "#!/bin/sh\nsleep 600\n")
     with pytest.raises(AppError, match=r"script\.limits"):
         launcher.start(call(path, limits={"cpu": 5}))
@@ -130,6 +131,7 @@ def test_its_end_is_told(tmp_path: Path, launcher: Execute) -> None:
     assert program.status() is None
     program.close_stdin()
     assert wait_until(lambda: program.status() == 7)
+    assert os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     program.kill(signal.SIGKILL)  # a zombie still: nobody else is hit
     assert program.status() == 7
     program.close()

@@ -170,6 +170,7 @@ PLACES = {
     "circle": says("Location: /base/circle", ""),
     "outside": says("Location: /elsewhere/x?y", ""),
     "cookie": says("Location: /base/two", "Set-Cookie: a=b", ""),
+    "host": says("Location: //base/two", ""),
     "status": says("Status: 302 Found", "Location: /base/two", ""),
     "two": """#!python
 import os, sys
@@ -208,7 +209,12 @@ def test_C06_a_circle_ends(redirected: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "place"),
-    [("outside", "/elsewhere/x?y"), ("cookie", "/base/two"), ("status", "/base/two")],
+    [
+        ("outside", "/elsewhere/x?y"),
+        ("cookie", "/base/two"),
+        ("status", "/base/two"),
+        ("host", "//base/two"),
+    ],
 )
 def test_C06_what_the_client_has_to_follow(redirected: Any, name: str, place: str) -> None:
     out = redirected(name)

@@ -453,12 +453,17 @@ def test_timeout_is_of_silence_not_of_work(stand: Stand, monkeypatch: pytest.Mon
     """Forty seconds before each word, and forty in which the client takes none."""
     clock = Clock()
     monkeypatch.setattr(script_talk, "monotonic", clock)
-    then = "for _ in range(3):\n    open('go').read(); os.write(1, b'x')"
-    answer = stand.script(says(HTML, "", "", then=then))(environ(), quiet)
+    then = "for _ in range(3):\n    open('go').read(); os.write(2, b'.\\n')\n"
+    then += "    open('go').read(); os.write(1, b'x')"
+    asked = environ()
+    answer = stand.script(says(HTML, "", "", then=then))(asked, quiet)
     assert next(answer) == b"\n"
 
     def speak() -> None:
+        heard = len(asked["wsgi.errors"].getvalue())
         clock.ahead += 40
+        (stand.folder / "go").write_text("")
+        assert wait_until(lambda: len(asked["wsgi.errors"].getvalue()) > heard)
         (stand.folder / "go").write_text("")
 
     for _ in range(3):
@@ -500,6 +505,7 @@ def test_a_program_that_is_silent_after_all_it_promised(stand: Stand) -> None:
     out = ask(script)
     assert out.whole
     assert "script.timeout" in out.log
+    assert out.incidents == []
 
 
 def test_a_program_that_does_not_keep_to_its_promise(stand: Stand) -> None:
