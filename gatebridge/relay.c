@@ -1,8 +1,8 @@
 /* Hand one CGI request to a daemon behind a Unix socket, over FastCGI 1.0; start it if there is
  * none. relay.py is the same in Python, and both pass the rows of tests/relays.py.
  *
- * No memory is taken for lengths that the daemon names: two blocks of fixed size hold what is
- * under way in each direction. Arguments are never looked at: a query may stand there.
+ * No memory is taken for lengths that the daemon names: three blocks of fixed size hold what is
+ * under way. Arguments are never looked at: a query may stand there.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -43,14 +43,15 @@ static unsigned char up[BLOCK]; /* records for the daemon, from up_at to up_end 
 static size_t up_at, up_end, pair_at; /* pair_at: bytes of a pair that earlier records have */
 static char **pair, *own_pair[] = {"GATEBRIDGE_RELAY=1", NULL}; /* which goes next; NULL: none */
 static long long body_left; /* of standard input; LLONG_MAX: to its end */
-static int all_sent;        /* or will be, with what is in `up` */
+static int deaf, over;      /* the daemon takes no more; nothing more comes from it either */
 static int begun, at_border; /* a byte went; the last record went whole, so an abort may follow */
 static unsigned char down[BLOCK], head[HEADER], ending[8]; /* as they come from the daemon */
-static size_t down_at, down_end, head_size, content, padding;
+static size_t down_at, down_end, head_size, content, padding, held_size;
+static unsigned char held[BLOCK]; /* of the answer, while the server still sends its body */
 static int kind, written, ended, broken; /* kind: of the record being taken; 0: not ours */
 extern char **environ;
-#define say(what, about, why) \
-    dprintf(2, "gatebridge: relay.%s: %s%s%s\n", what, about, *(about) ? ": " : "", why)
+static void turn(void);
+#define say(a, at, why) dprintf(2, "gatebridge: relay.%s: %s%s%s\n", a, at, *(at) ? ": " : "", why)
 
 static void configure(void) {
     char *at = relay_baked.text, *base = at;
@@ -64,18 +65,13 @@ static void configure(void) {
         address.sun_path[0] = 0;
 }
 
-/* The rest of a body, up to 16 MiB: who leaves a socket unread resets it, and the answer in it. */
-static void drain(void) {
-    ssize_t size = 1; /* no signal has a handler, so no read and no write ends with EINTR */
-    for (; size > 0 && body_left > 0 && body_left <= 16 << 20; body_left -= size)
-        size = read(0, up, body_left < BLOCK ? body_left : BLOCK);
-}
-
-/* The end where the daemon gave no whole answer. retry: a header, or "". */
+/* The end where the daemon gave no whole answer. Who leaves a socket with bytes of a body in it
+ * resets it, and the answer with it. retry: a header, or "". */
 static _Noreturn void fail(const char *status, const char *retry) {
     const char *text = "Status: %s\r\n%sContent-Type: text/plain\r\n\r\n%s\n";
     if (!strcmp(getenv("REQUEST_METHOD"), "HEAD")) text = "Status: %s\r\n%s\r\n";
-    if (written || dprintf(1, text, status, retry, status) > 0) drain();
+    if (!written && dprintf(1, text, status, retry, status) < 0) _exit(1);
+    for (deaf = over = 1; body_left;) turn();
     _exit(1);
 }
 
@@ -127,8 +123,6 @@ static int dial(void) {
     one_shot(NULL, NULL);
 }
 
-/* ---- nobody listens: start a daemon, or wait for whoever does ------------------------------ */
-
 static int open_state(const char *suffix, int flags) {
     char path[160];
     snprintf(path, sizeof path, "%s/%s.%s", folder, name, suffix);
@@ -137,8 +131,7 @@ static int open_state(const char *suffix, int flags) {
 
 static void write_failed(const char *why, const char *more) {
     int fd = open_state("failed", O_WRONLY | O_CREAT | O_TRUNC);
-    if (fd >= 0) dprintf(fd, "%s%s\n", why, more);
-    if (fd >= 0) close(fd);
+    if (fd < 0 || dprintf(fd, "%s%s\n", why, more) < 0 || close(fd)) return;
 }
 
 /* The first line of NAME.failed while it is fresh, else NULL. */
@@ -152,7 +145,6 @@ static const char *failed(void) {
         llabs((long long)time(NULL) - found.st_mtime) < relay_baked.fresh_s)
         size = read(fd, text, sizeof text - 1);
     close(fd);
-    text[size < 0 ? 0 : size] = 0;
     text[strcspn(text, "\n")] = 0;
     for (char *c = text; *c; c++)
         if ((unsigned char)*c < 32 || *c == 127) *c = ' '; /* no escape sequences in a log */
@@ -164,8 +156,7 @@ static _Noreturn void become_daemon(int lock) {
     static const char *const kept[] = {"PATH=", "LANG=", "LC_", "HOME=", "TZ=", NULL};
     char *clean[MOST_KEPT + 1] = {NULL};
     size_t count = 0;
-    sigset_t none;
-    sigemptyset(&none);
+    static const sigset_t none;
     for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
     sigprocmask(SIG_SETMASK, &none, NULL);
     int null = open("/dev/null", O_RDWR), log = open_state("log", O_WRONLY | O_APPEND | O_CREAT);
@@ -193,8 +184,7 @@ static int start(int lock) {
         if (!(child = fork())) become_daemon(lock);
         _exit(child < 0);
     }
-    if (child > 0) waitpid(child, &status, 0);
-    return child > 0 && !status;
+    return child > 0 && (waitpid(child, &status, 0), !status);
 }
 
 /* With the lock held, and nobody listening. started: a daemon of ours has ended again. */
@@ -211,8 +201,7 @@ static void win(int lock, int *started) {
 
 /* Returns when connected. */
 static void await_daemon(void) {
-    int started = 0, connected, lock, taken;
-    int pause_ms = 2, waited_ms = 0;
+    int started = 0, connected, lock, taken, pause_ms = 2, waited_ms = 0;
     if ((mkdir(folder, 0700) && errno != EEXIST) || !private_folder())
         one_shot("folder", strerror(errno));
     do {
@@ -244,13 +233,11 @@ static void add_header(unsigned char type, size_t size) {
 
 static size_t encode_length(unsigned char *to, size_t size) {
     if (size < 128) return to[0] = (unsigned char)size, 1;
-    for (int i = 0; i < 4; i++) to[i] = (unsigned char)(size >> (24 - 8 * i));
-    to[0] |= 0x80;
+    for (int i = 0; i < 4; i++) to[i] = (unsigned char)((size | 1U << 31) >> (24 - 8 * i));
     return 4;
 }
 
-/* Encode what fits into `room` of a pair, less what earlier records have. Returns its bytes; the
- * pair is over when pair_at is 0 again. */
+/* Encode what fits of a pair, less what earlier records have; pair_at is 0 again at its end. */
 static size_t add_pair(const char *variable, unsigned char *to, size_t room) {
     const char *equals = strchr(variable, '=');
     unsigned char lengths[8];
@@ -283,16 +270,17 @@ static void fill_params(void) {
     if (size) add_header(PARAMS, size);
     if (pair) return;
     add_header(PARAMS, 0);
-    if ((all_sent = !body_left)) add_header(STDIN, 0);
+    if (!body_left) add_header(STDIN, 0);
 }
 
 /* What standard input has, and its end: a client that left too early is the daemon's to judge. */
 static void fill_body(void) {
     ssize_t size = read(0, up + HEADER, body_left < CONTENT ? body_left : CONTENT);
     if (size < 0 && errno == EAGAIN) return;
-    if (size > 0) add_header(STDIN, (size_t)size);
     body_left = size > 0 ? body_left - size : 0;
-    if ((all_sent = !body_left)) add_header(STDIN, 0);
+    if (deaf) return;
+    if (size > 0) add_header(STDIN, (size_t)size);
+    if (!body_left) add_header(STDIN, 0);
 }
 
 /* Send what the socket takes; 0: it is closed, and not one byte has gone. */
@@ -301,7 +289,7 @@ static int send_up(void) {
         ssize_t size = send(sock, up + up_at, up_end - up_at, MSG_DONTWAIT);
         if (size < 0 && errno == EAGAIN) return 1;
         if (size < 0 && !begun) return 0;
-        if (size < 0) return up_at = up_end, pair = NULL, all_sent = 1; /* an answer may be there */
+        if (size < 0) return up_at = up_end = 0, pair = NULL, deaf = 1; /* an answer may be there */
         begun = 1;
         at_border = (up_at += (size_t)size) == up_end;
     }
@@ -310,20 +298,30 @@ static int send_up(void) {
 }
 
 /* Write to the server; returns how much it took, 0 if it takes none at present. A write may wait
- * when all is sent; before that, a server that sends all of its body first would wait for us while
+ * when the body is over; before that, a server that sends all of it first would wait for us while
  * we wait for it. What is writable takes PIPE_BUF without waiting. */
 static size_t put(int fd, const unsigned char *data, size_t size) {
-    if (!all_sent && !poll(&(struct pollfd){fd, POLLOUT, 0}, 1, 0)) return 0;
-    ssize_t done = write(fd, data, all_sent || size < PIPE_BUF ? size : PIPE_BUF);
+    if (body_left && !poll(&(struct pollfd){fd, POLLOUT, 0}, 1, 0)) return 0;
+    ssize_t done = write(fd, data, !body_left || size < PIPE_BUF ? size : PIPE_BUF);
     if (done < 0 && errno == EAGAIN) return 0;
     if (done < 0 && fd == 1) client_gone();
     if (fd == 1) written = 1;
     return done < 0 ? size : (size_t)done; /* a server that closed our stderr: none is wanted */
 }
 
+/* Write a part of the answer, or hold what fits: an end behind it may free the server's hands. */
+static size_t put_or_hold(const unsigned char *data, size_t size) {
+    size_t done = held_size ? 0 : put(1, data, size);
+    if (done) return done;
+    if (size > BLOCK - held_size) size = BLOCK - held_size;
+    memcpy(held + held_size, data, size);
+    held_size += size;
+    return size;
+}
+
 /* Go through what has come, until its end or until its reader takes no more. */
 static void take(void) {
-    while (down_at < down_end && !broken && !ended) {
+    while (down_at < down_end && !over) {
         unsigned char *data = down + down_at;
         size_t size = down_end - down_at, most = content ? content : padding;
         if (head_size < HEADER) {
@@ -333,10 +331,10 @@ static void take(void) {
             content = (size_t)head[4] << 8 | head[5];
             padding = head[6];
             kind = !head[2] && head[3] == 1 ? head[1] : 0;
-            broken = head[0] != 1 || (kind == END_REQUEST && content != sizeof ending);
+            over = broken = head[0] != 1 || (kind == END_REQUEST && content != sizeof ending);
         } else {
             if (size > most) size = most;
-            if (content && kind == STDOUT) size = put(1, data, size);
+            if (content && kind == STDOUT) size = put_or_hold(data, size);
             if (content && kind == STDERR) size = put(2, data, size);
             if (content && kind == END_REQUEST) memcpy(ending + 8 - content, data, size);
             if (!size) return;
@@ -345,30 +343,34 @@ static void take(void) {
         }
         if (content || padding) continue;
         head_size = 0;
-        ended = kind == END_REQUEST && !broken;
+        if (kind == END_REQUEST && !broken) ended = over = 1;
     }
 }
 
-/* Wait, then move what can be moved. Returns 0 when the daemon has closed. */
-static int turn(void) {
-    int full = down_at < down_end, wants_body = !pair && !all_sent && !up_end;
-    short events = (short)((full ? 0 : POLLIN) | (up_end ? POLLOUT : 0));
+/* Wait, then move what can be moved. */
+static void turn(void) {
+    int full = down_at < down_end && !over, wants_body = !pair && !up_end && body_left;
+    short events = (short)((full || over ? 0 : POLLIN) | (up_end ? POLLOUT : 0));
     struct pollfd all[] = {{events ? sock : -1, events, 0}, {wants_body ? 0 : -1, POLLIN, 0},
-                           {1, full && kind == STDOUT ? POLLOUT : 0, 0}, /* and its reader's end */
+                           {1, held_size ? POLLOUT : 0, 0}, /* and whether its reader is there */
                            {full && kind == STDERR ? 2 : -1, POLLOUT, 0}};
     if (pair && !up_end) fill_params();
-    else if (poll(all, 4, -1) < 0) return errno == EINTR || errno == EAGAIN;
+    else if (poll(all, 4, -1) < 0) return;
     if (all[2].revents & (POLLERR | POLLHUP)) client_gone();
     if (all[1].revents) fill_body();
+    if (held_size && all[2].revents) {
+        size_t done = put(1, held, held_size);
+        memmove(held, held + done, held_size -= done);
+    }
     send_up();
     if (all[0].revents & (POLLIN | POLLHUP | POLLERR) && !full) {
         ssize_t size = recv(sock, down, BLOCK, 0);
-        if (size <= 0) return 0;
-        down_at = 0;
-        down_end = (size_t)size;
+        over = size <= 0;
+        down_at = 0, down_end = over ? 0 : (size_t)size;
     }
     take();
-    return 1;
+    if (over) deaf = 1, up_end = 0, pair = NULL;
+    if (over && body_left > 16 << 20) body_left = 0; /* more than it is worth */
 }
 
 int main(void) {
@@ -384,16 +386,14 @@ int main(void) {
         body_left = atoll(length); /* the daemon refuses one that is no number */
     if (!private_folder() || !dial()) await_daemon();
     signal(SIGPIPE, SIG_IGN);
-    add_header(BEGIN_REQUEST, 8);
-    up[HEADER + 1] = 1; /* responder */
+    add_header(BEGIN_REQUEST, 8), up[HEADER + 1] = 1; /* responder */
     pair = environ;
     fill_params();
     while (!send_up()) await_daemon();
-    while (!ended && !broken && turn()) continue;
+    while (!over || held_size || body_left) turn();
     if (broken) say("garbage", address.sun_path, "what listens there speaks no FastCGI");
     else if (!ended) say("cut", address.sun_path, "the daemon closed before its answer's end");
     if (!ended) fail("502 Bad Gateway", "");
     if (ending[4]) overloaded("the daemon takes no more requests");
-    drain();
     _exit(ending[0] || ending[1] || ending[2] ? 255 : ending[3]);
 }

@@ -4,7 +4,7 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -186,6 +186,12 @@ def test_it_compiles_without_a_warning(flags: tuple[str, ...], tmp_path: Path) -
     built(tmp_path, *flags)
 
 
+def test_it_is_installed_beside_the_modules() -> None:
+    """The wheel and the source package take the folder as it is, but for what git ignores."""
+    assert Path(SOURCE).is_file()
+    assert Path(SOURCE).parent == Path(relay_build.__file__).parent
+
+
 def test_the_source_is_short_and_asks_for_no_memory() -> None:
     text = Path(SOURCE).read_text("ascii")
     assert text.count("\n") < 400
@@ -198,9 +204,8 @@ ODD = Baked("/srv/b \"'\\é\udcff%s\n", NAME, ("/a b", "", "-c", 'x = "1"\n??/\\
 
 
 @pytest.fixture
-def no_prebuilt(monkeypatch) -> Iterator[None]:
+def no_prebuilt(monkeypatch) -> None:
     monkeypatch.setattr(relay_build, "prebuilt", lambda: b"")
-    yield
 
 
 def test_every_byte_of_its_values_comes_back(no_prebuilt: None) -> None:
