@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gatebridge.cli.asking import Daemon
     from gatebridge.control_client import Answer
 
+_TYPED_WRONG = ("route.unknown", "route.which", "route.one_target", "route.malformed")
 NOBODY = 1  # exit status: the path would be answered 404 or 405
 
 _json = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
@@ -160,7 +161,7 @@ def set_(daemon: Daemon, match: str, mode: str, host: str, pool: str, as_json: b
     MATCH is the route's match, or its name. The change outlives reloads and restarts, until the
     mode in gatebridge.toml is edited.
     """
-    _done(daemon.ask("route-set", match=match, mode=mode, host=host, pool=pool), as_json)
+    _done(_ask(daemon, "route-set", match=match, mode=mode, host=host, pool=pool), as_json)
 
 
 @command.command("rollback")
@@ -171,7 +172,17 @@ def set_(daemon: Daemon, match: str, mode: str, host: str, pool: str, as_json: b
 @with_daemon()
 def rollback(daemon: Daemon, match: str, host: str, pool: str, as_json: bool) -> None:
     """Undo the last change: of this route, else of any."""
-    _done(daemon.ask("route-rollback", match=match, host=host, pool=pool), as_json)
+    _done(_ask(daemon, "route-rollback", match=match, host=host, pool=pool), as_json)
+
+
+def _ask(daemon: Daemon, command: str, **args: str) -> Answer:
+    """raises  UseError where what was typed names no route to switch; GatebridgeError"""
+    try:
+        return daemon.ask(command, **args)
+    except GatebridgeError as error:
+        if error.code in _TYPED_WRONG:
+            raise UseError(error.code, error.detail) from None
+        raise
 
 
 def _done(answer: Answer, as_json: bool) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Answer = dict[str, Any]
 
+_NEAR = 0.85  # likeness of a slip; paths of one folder are like each other anyway
 _SHOWN = 8  # routes that a complaint names
 
 
@@ -165,12 +166,12 @@ class RouteCommands:
 
     def _others(self, match: str) -> str:
         names = list(dict.fromkeys(app.name or app.match or "/" for _, app in self._switched()))
-        near = difflib.get_close_matches(match, names, 1)
+        near = difflib.get_close_matches(match, names, 1, cutoff=_NEAR)
         if near:
             return f"; did you mean {near[0]!r}?"
         more = ", …" if len(names) > _SHOWN else ""
-        listed = f"{', '.join(names[:_SHOWN])}{more}"
-        return f"; there are {listed}" if names else "; no route has a legacy and a new side"
+        hint = "a [[route]] with legacy and new makes one"
+        return f"; there are {', '.join(names[:_SHOWN])}{more}; {hint}" if names else f"; {hint}"
 
 
 def describe(pool: str, app: App, mode: str) -> Answer:

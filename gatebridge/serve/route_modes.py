@@ -97,4 +97,4 @@ def _why(change: Change, configuration: Configuration) -> str:
     for pool, app in switched(configuration):
         if change.concerns(pool.name, app):
             return f"{what}; the configuration has been edited to {app.mode} since, which counts"
-    return f"{what}; the configuration has no such route any more"
+    return f"{what}; the configuration has no such route with two sides any more"

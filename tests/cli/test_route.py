@@ -130,6 +130,16 @@ def test_what_the_daemon_refuses_is_1(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+CODES = ["route.unknown", "route.which", "route.one_target", "route.malformed"]
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_route_that_cannot_be_meant_is_2(tmp_path: Path, code: str) -> None:
+    with answering(tmp_path, route_set=failure(code, "why")):
+        done = run(tmp_path, "route", "set", "/ordr", "--mode", "new", *HERE)
+    assert (done.returncode, said(done)) == (2, f"gatebridge: {code}: why\n")
+
+
 @pytest.mark.parametrize("words", ["", "no-such", "set", "set /x", "set /x --mode old", "explain"])
 def test_what_is_typed_wrong_is_2(tmp_path: Path, words: str) -> None:
     assert run(tmp_path, "route", *words.split(), *HERE).returncode == 2
