@@ -16,6 +16,7 @@ from gatebridge.loading import Applications, load_applications
 from gatebridge.serve import binds, channel, reexec
 from gatebridge.serve.background import Report, go_background
 from gatebridge.serve.duty import Duty, Lifetime
+from gatebridge.serve.explaining import Explaining
 from gatebridge.serve.inbox import Inbox
 from gatebridge.serve.listen import open_listeners
 from gatebridge.serve.loaded_files import loaded_files
@@ -209,7 +210,8 @@ class Daemon:
         )
         lost = lambda: sum(file.lost for file in files)  # noqa: E731 - two words in place
         obey = routes.obey if routes is not None else None
-        duty = Duty(sock, slot, loop, log, lifetime, reopen, lost, obey)
+        explaining = Explaining([one.site for one in listeners], sock, loaded.split)
+        duty = Duty(sock, slot, loop, log, lifetime, reopen, lost, obey, explaining.obey)
         try:
             return Worker(loop, listeners, log, settings.graceful_timeout, _nothing, duty).run()
         finally:

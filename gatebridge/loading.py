@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from gatebridge.apps.target import load_target
 from gatebridge.errors import GatebridgeError
 from gatebridge.routing.rule import parse_rule
-from gatebridge.routing.table import Route, route_table
+from gatebridge.routing.table import Route, Table, route_table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatebridge.engine.seams import Application
     from gatebridge.serve.route_board import RouteBoard, WorkerRoutes
     from gatebridge.settings import App, Pool
@@ -31,10 +33,12 @@ class Applications:
     """A pool's, in its order.
 
     broken  what the last new side raised that did not load
+    split   of the last table(); None where there is no choice
     """
 
     def __init__(self, routes: RouteBoard | None = None) -> None:
         self.broken: BaseException | None = None
+        self.split: Callable[[dict[str, object]], tuple[str, str, str]] | None = None
         self._routes = routes
         self._loaded: list[Loaded] = []
 
@@ -79,7 +83,9 @@ class Applications:
                     places[number] if places else -1,
                 )
             )
-        return route_table(routes, worker, worker)
+        made = route_table(routes, worker, worker)
+        self.split = made.split if isinstance(made, Table) else None
+        return made
 
     def close(self) -> list[Exception]:
         """They are not needed any more. What went wrong, which keeps none from being closed."""

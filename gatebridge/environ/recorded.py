@@ -3,7 +3,7 @@
 import json
 
 from gatebridge.environ.build import Builder
-from gatebridge.errors import PeerError, UseError
+from gatebridge.errors import UseError
 from gatebridge.wire.events import Body, BodyEnd, Event, Fault, Limits, Pairs, Request
 from gatebridge.wire.fastcgi import FastCGI
 from gatebridge.wire.scgi import Scgi
@@ -70,10 +70,8 @@ def read(data: bytes, protocol: str = "") -> Recorded:
         elif request is not None and isinstance(event, BodyEnd) and event.id == request.id:
             request.complete = True
     if request is None:
-        why = "the file ends before a request's variables do"
-        raise UseError(
-            "recorded.no_request", f"{why}, read as {protocol}; --protocol names another"
-        )
+        why = f"read as {protocol}, the file ends before the variables of a request do"
+        raise UseError("recorded.no_request", f"{why}; --protocol names another")
     return Recorded(protocol, request)
 
 

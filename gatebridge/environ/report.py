@@ -61,16 +61,7 @@ def report(builder: Builder, request: Request, added: dict[str, str]) -> "Report
     """
     received = request.pairs.all()
     vars: dict[str, object] = {**dict(received), **added}
-    copy = Request(
-        request.id,
-        vars,
-        request.repeated,
-        request.pairs,
-        request.role,
-        request.body,
-        request.complete,
-        request.doubtful,
-    )
+    copy = _with_vars(request, vars)
     texts = {name: str(value) for name, value in vars.items()}
     front = builder.front_of(texts)
     changes: list[Change] = []
@@ -97,6 +88,20 @@ def report(builder: Builder, request: Request, added: dict[str, str]) -> "Report
         "changes": [_line(one.row, one.name, one.before, one.after) for one in changes],
         "refused": refused,
     }
+
+
+def _with_vars(request: Request, vars: dict[str, object]) -> Request:
+    """A copy of it that may be built."""
+    return Request(
+        request.id,
+        vars,
+        request.repeated,
+        request.pairs,
+        request.role,
+        request.body,
+        request.complete,
+        request.doubtful,
+    )
 
 
 def settings_of(builder: Builder) -> "Report":

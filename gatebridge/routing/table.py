@@ -139,6 +139,20 @@ class Table:
             return self._within_limits(line.route, application, environ, start_response)
         return application(environ, start_response)
 
+    def split(self, environ: dict[str, Any]) -> tuple[str, str, str]:
+        """A request's route, and SCRIPT_NAME and PATH_INFO as its application gets them.
+
+        The route is "" where no rule fits; environ stays as it is.
+        """
+        script, path = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
+        host = _host_of(environ) if self._matcher.has_hosts else ""
+        number, end = self._matcher.look(host, environ.get("REQUEST_METHOD", "GET"), path)
+        if number < 0:
+            return "", script, path
+        line = self._lines[number]
+        moves = line.new is not None and self._is_new(line.route)
+        return line.new_name if moves else line.name, script + path[:end], path[end:]
+
     def find(self, host: str, method: str, path: str) -> tuple[Route | None, str]:
         """Who would answer, and a sentence why.
 

@@ -201,7 +201,8 @@ class Crew:
         try:
             for _ in range(_MESSAGES):
                 message = channel.receive(member.sock)
-                obey = self._said.get(channel.text_of(message, "say"))
+                what = channel.text_of(message, "say")
+                obey = self._said.get(what) or self._house.said.get(what)
                 if obey is not None:
                     obey(member, message, monotonic())
                 self._follow(message.get("files"))
@@ -218,8 +219,8 @@ class Crew:
             member.calm = now
             self.plan.ready()
             self._births.tell_not_loaded()
-            if self._house.level:  # another than the configuration's, which it has
-                member.tell({"do": "level", "level": self._house.level})
+            if member is not self.stem:
+                self._house.greet(member)
 
     def _failed(self, member: Member, message: Message, now: float) -> None:
         error, trace = channel.text_of(message, "error"), channel.text_of(message, "traceback")

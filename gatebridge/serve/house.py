@@ -13,7 +13,9 @@ from gatebridge.serve.scoreboard import WORKERS_MAX, Scoreboard
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gatebridge.serve.channel import Message
     from gatebridge.serve.hooks import Hooks
+    from gatebridge.serve.member import Member
     from gatebridge.serve.scoreboard import WorkerView
     from gatebridge.serve.turns import Turns
     from gatebridge.serve.worker_log import WorkerLog
@@ -43,6 +45,8 @@ class House:
 
     dumped  takes a worker's stacks, by its pid; gone is told that it has ended
     files   takes what a pool's application consists of
+    said    takes what workers say beside what concerns their crew
+    greeted is told of each worker that has become ready
     routes  who answers each, and how many requests of it are under way
     """
 
@@ -56,6 +60,8 @@ class House:
     dumped: Callable[[int, bytes], None] = lambda pid, data: None
     gone: Callable[[int], None] = lambda pid: None
     files: Callable[[str, list[str]], None] = lambda pool, files: None
+    said: dict[str, Callable[[Member, Message, float], None]] = field(default_factory=dict)
+    greeted: Callable[[Member], None] = lambda member: None
     routes: RouteModes = field(init=False)
     level: str = ""  # of logs, when somebody has changed it since the last reload
     _free: set[int] = field(default_factory=lambda: set(range(WORKERS_MAX)))
@@ -85,6 +91,12 @@ class House:
             self.board.free(index)
             self.routes.counters.clear(index)
             self._free.add(index)
+
+    def greet(self, member: Member) -> None:
+        """A worker is ready: tell it what was asked of those before it."""
+        if self.level:  # another than the configuration's, which it has
+            member.tell({"do": "level", "level": self.level})
+        self.greeted(member)
 
     def of(self, pool: str) -> Totals:
         return self.totals.setdefault(pool, Totals())

@@ -20,7 +20,9 @@ from gatebridge.serve import binds, hung, privileges, spawn
 from gatebridge.serve.background import Report
 from gatebridge.serve.commands import Commands
 from gatebridge.serve.crew import KILL_S, QUICK_S
+from gatebridge.serve.explain_commands import ExplainCommands
 from gatebridge.serve.follow import Follow
+from gatebridge.serve.front_log import FrontLog
 from gatebridge.serve.generations import Generations
 from gatebridge.serve.house import House
 from gatebridge.serve.idle import LOOK_S as IDLE_LOOK_S
@@ -83,12 +85,14 @@ class Supervisor:
             raise
         log = WorkerLog(self._log_file, LEVELS[settings.log_level])
         self.house = House(Turns(), log, hooks, privileges.start_folder())
+        self.house.said["front"] = FrontLog(log).heard
         self._notify = find_notify(os.environ, os.getpid())
         self.generations = Generations(self.house, self._notify)
         self.outside = Outside(self.house, self._notify, self.ask_for_stacks)
         self._successor = Successor(self.house, self.generations, self.outside)
         self._follow = Follow(self.house, self._files_changed)
         self.house.files = self._follow.follow
+        self._explain: ExplainCommands | None = None
         self._hung = hung.Hung(log, self.ask_for_stacks)
         self._idle = Idle(self.started)
         self._signals: list[int] = []
@@ -124,6 +128,7 @@ class Supervisor:
         if self.outside.control is not None:
             Commands(self, self.outside.control)
             RouteCommands(self, self.outside.control)
+            self._explain = ExplainCommands(self, self.outside.control)
         self.house.turns.at("files", self.started + FILES_LOOK_S, self._look_for_files)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
@@ -340,6 +345,8 @@ class Supervisor:
         """Nothing of ours stays behind."""
         signal.set_wakeup_fd(-1)
         self._follow.close()
+        if self._explain is not None:
+            self._explain.close()
         self.outside.close()
         mine = [listener for some in self._listeners.values() for listener in some]
         if self._heritage is not None and self._heritage.trial:
