@@ -194,7 +194,7 @@ def test_counts_of_each_side_are_told_and_outlive_their_worker(tmp_path: Path) -
 
 REFUSED = [
     ("a slip", {"match": "/oder", "mode": "new"}, "route.unknown", "mean '/order'"),
-    ("below a route", {"match": "/x/order", "mode": "new"}, "route.unknown", "makes one"),
+    ("below a route", {"match": "/order/of/a/kind", "mode": "new"}, "route.unknown", "makes one"),
     ("no route", {"match": "", "mode": "new"}, "route.unknown", "there are /order"),
     ("one target", {"match": "once", "mode": "new"}, "route.one_target", "nothing to switch"),
     ("the root", {"match": "/", "mode": "new"}, "route.one_target", "rest:app"),
