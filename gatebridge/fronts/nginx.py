@@ -146,7 +146,11 @@ def _upstream(place: Place) -> list[str]:
     inside = [f"server {_socket(bind)}{several};" for bind in place.binds]
     if several:
         reason = "one that cannot be reached is left alone for 5 s"
-        inside = [*because("fewest requests under way first", "least_conn;"), f"# {reason}", *inside]
+        inside = [
+            *because("fewest requests under way first", "least_conn;"),
+            f"# {reason}",
+            *inside,
+        ]
     if place.keep and place.protocol in ("fastcgi", "http"):
         reason = "connections that stay open: a new one for each request costs as much again"
         inside += because(reason, f"keepalive {place.keep};")

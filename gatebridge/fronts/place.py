@@ -59,7 +59,8 @@ class Place:
 
     binds        where it listens, all of one protocol; several are several back ends
     mount        "" for the root, else "/app": decoded, without a slash at its end
-    server_name  host names, a blank between two
+    server_name  host names, a blank between two; "_" for every one, and "localhost" where the
+                 server can be told so without TLS
     listen       "80", "127.0.0.1:8080", "443 ssl"; "" for 80, or 443 with TLS
     static       (URL prefix, folder) of files that the front server sends itself; no slash at the
                  end of either

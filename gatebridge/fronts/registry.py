@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatebridge.fronts import caddy, haproxy, nginx
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -53,4 +55,64 @@ class Server:
     package: str = ""
 
 
-SERVERS: dict[str, Server] = {}
+_RELOAD_HAPROXY = (
+    'in /etc/default/haproxy: EXTRAOPTS="-f /etc/haproxy/conf.d -S /run/haproxy-master.sock"',
+    "systemctl restart haproxy; later systemctl reload haproxy",
+)
+
+SERVERS: dict[str, Server] = {
+    "nginx": Server(
+        nginx.config,
+        {
+            "server": Form(
+                "a server block and its upstream, with connections that stay open",
+                "nginx.conf",
+                "/etc/nginx/conf.d/{name}.conf",
+                ("nginx -t && systemctl reload nginx",),
+            ),
+            "location": Form("a location for a server block of yours", "nginx-location.conf"),
+        },
+        ("nginx",),
+        ("-t", "-p", "{folder}", "-c", "{file}"),
+        nginx.whole,
+        package="nginx",
+    ),
+    "caddy": Server(
+        caddy.config,
+        {
+            "site": Form(
+                "a site of its own",
+                "Caddyfile",
+                "/etc/caddy/conf.d/{name}.caddy",
+                ("in /etc/caddy/Caddyfile, once: import conf.d/*.caddy", "systemctl reload caddy"),
+            ),
+            "handle": Form("a handle for a site of yours", "Caddyfile-handle"),
+        },
+        ("caddy",),
+        ("validate", "--config", "{file}", "--adapter", "caddyfile"),
+        caddy.whole,
+        package="caddy",
+    ),
+    "haproxy": Server(
+        haproxy.config,
+        {
+            "frontend": Form(
+                "a frontend and its backend",
+                "haproxy.cfg",
+                "/etc/haproxy/conf.d/{name}.cfg",
+                _RELOAD_HAPROXY,
+            ),
+            "backend": Form(
+                "a backend for a frontend of yours",
+                "haproxy-backend.cfg",
+                "/etc/haproxy/conf.d/{name}.cfg",
+                _RELOAD_HAPROXY,
+            ),
+        },
+        ("haproxy",),
+        ("-c", "-f", "{file}"),
+        haproxy.whole,
+        ".cfg",
+        package="haproxy",
+    ),
+}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tests.fronts.generated import CADDY as MORE_SITES
 from tests.fronts.servers import Server, program
 from tests.fronts.sites import Ground, Site
 
@@ -47,6 +48,9 @@ def start(grounds: Sequence[tuple[Site, Ground]]) -> Server:
         f" log {{\n  output file {folder}/caddy-error.log\n  level WARN\n }}\n}}\n"
     )
     for site, ground in grounds:
+        if site in MORE_SITES:
+            text += site.text(ground)
+            continue
         inside = site.text(ground).replace("\n", "\n\t")
         text += f"http://:{ground.port} {{\n\tbind 127.0.0.1\n\t{inside}\n}}\n"
     (folder / "Caddyfile").write_text(text)

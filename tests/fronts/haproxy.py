@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tests.fronts.generated import HAPROXY as MORE_SITES  # noqa: F401
 from tests.fronts.servers import Server, program
 from tests.fronts.sites import Ground, Site
 

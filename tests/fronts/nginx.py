@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.fronts.generated import NGINX as MORE_SITES  # noqa: F401
 from tests.fronts.servers import Server, program
 from tests.fronts.sites import Ground, Site
 

@@ -31,6 +31,7 @@ from tests.suite.modes import (
 from tests.suite.wires import Req, Resp, Seen
 
 FRONTS = ("nginx", "apache", "lighttpd", "caddy", "haproxy")
+BELIEVED = ("--forwarded-allow-ips", "127.0.0.1,unix")  # of a server that speaks HTTP to us
 OPTIONS = {
     "auto": ("--threads", "8"),
     "root": ("--threads", "8", "--mount", "/"),
@@ -38,6 +39,8 @@ OPTIONS = {
     "authorizer": ("--threads", "2"),
     "peer": ("--threads", "4"),
     "mpxs": ("--threads", "16", "--mount", "/app"),
+    "proxied-root": ("--threads", "8", "--mount", "/", *BELIEVED),
+    "proxied-app": ("--threads", "8", "--mount", "/app", *BELIEVED),
 }
 ENTRIES = {"authorizer": "suite_app:authorizer", "peer": "suite_app:differential"}
 
@@ -133,7 +136,7 @@ class Stage:
         found = self.daemon(name).addresses()
         paths = [str(address) for address in found[::2]]
         tcp = [f"{address[0]}:{address[1]}" for address in found[1::2]]
-        return Sockets(*paths[:3], *tcp[:3])
+        return Sockets(*paths[:3], *tcp[:3], paths[3], tcp[3])
 
     def direct(self, protocol: str, kind: str, mount: str = "") -> Mode:
         name = f"{protocol}-{kind}{mount.replace('/', '-')}"
