@@ -208,6 +208,30 @@ def a_502_is_not_reset_either(stand: Stand) -> None:
 
 
 @row
+def no_write_of_the_answer_waits_while_the_server_sends(stand: Stand) -> None:
+    """A pipe that takes some bytes more does not take all of them."""
+
+    def script(talk: Conversation) -> None:
+        talk.params()
+        for _ in range(3):
+            talk.out(b"y" * 35_000)
+            taken(talk.sock)
+        talk.send(end())
+
+    stand.peer(script)
+    size = 1 << 20
+    process = stand.start(REQUEST_METHOD="POST", CONTENT_LENGTH=str(size))
+    assert process.stdin is not None
+    assert process.stdout is not None
+    taker = threading.Timer(DEADLINE_S, process.kill)  # else it would wait for ever
+    taker.start()
+    assert process.stdin.write(b"x" * size) == size
+    taker.cancel()
+    assert len(process.stdout.read()) == 105_000
+    assert process.wait(DEADLINE_S) == 0
+
+
+@row
 def an_error_stream_that_is_closed_keeps_no_answer(stand: Stand) -> None:
     def script(talk: Conversation) -> None:
         talk.request()
@@ -312,8 +336,12 @@ def F112_a_daemon_that_accepts_nobody_is_not_waited_for_without_end(stand: Stand
                     peer.connect(str(stand.path("sock")))
             except BlockingIOError:
                 done = stand.ask()
+                size = 1 << 20  # and its refusal is not reset by a body that nobody reads
+                post = {"REQUEST_METHOD": "POST", "CONTENT_LENGTH": str(size)}
+                out, code = _one_socket(stand, b"x" * size, **post)
     assert (done.code, done.status) == (1, "503 Service Unavailable")
     assert "relay.overloaded" in done.errors
+    assert (out[:11], code) == (b"Status: 503", 1)
 
 
 # --- once and no more
