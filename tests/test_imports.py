@@ -38,6 +38,9 @@ RANKS = {
     "gatebridge.config": 7,
     "gatebridge.scan": 7,
     "gatebridge.assemble": 8,
+    "gatebridge.front_check": 8,
+    "gatebridge.front_install": 8,
+    "gatebridge.front_places": 8,
     "gatebridge.loading": 8,
     "gatebridge.daemon": 9,
     "gatebridge.oneshot": 9,
@@ -51,9 +54,10 @@ RANKS = {
     "gatebridge.relay_text": 9,
     "gatebridge.shim": 8,
     "gatebridge.shim_check": 9,
-    "gatebridge.cli": 10,
-    "gatebridge.autostart": 11,
-    "gatebridge.__main__": 11,
+    "gatebridge.doctor": 10,
+    "gatebridge.cli": 11,
+    "gatebridge.autostart": 12,
+    "gatebridge.__main__": 12,
 }
 
 COLD = {
@@ -90,7 +94,7 @@ ONLY = (
     ("h11", ("gatebridge.wire.http", "gatebridge.wire.http_head"), "HTTP is spoken there"),
     ("tomllib", ("gatebridge.config",), "one place reads files of options"),
     ("subprocess", ("gatebridge.apps", "gatebridge.serve", "gatebridge.shim",
-                    "gatebridge.relay_build", "gatebridge.shim_check"),
+                    "gatebridge.front_check", "gatebridge.relay_build", "gatebridge.shim_check"),
      "programs are started in few places; shims ask another interpreter for its paths"),
 )  # fmt: skip
 FORK = ("gatebridge.apps", "gatebridge.relay_start", "gatebridge.serve")

@@ -27,12 +27,16 @@ APP_HELP = (
 
 def with_configuration(command: Command) -> Command:
     """Add APP, -c and an option for every field of Settings; the texts arrive as typed."""
+    return click.argument("app", metavar="[APP]", default="")(with_settings(command))
+
+
+def with_settings(command: Command) -> Command:
+    """The same without APP."""
     for field in reversed(dataclasses.fields(Settings)):
         command = _option(field)(command)
-    command = click.option(
+    return click.option(
         "-c", "--config", default="", metavar="FILE", help="A gatebridge.toml; see docs/config.md."
     )(command)
-    return click.argument("app", metavar="[APP]", default="")(command)
 
 
 def read_asked(app: str, config: str, given: Mapping[str, Any]) -> Asked:

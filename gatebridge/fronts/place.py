@@ -160,8 +160,8 @@ def _texts(value: object) -> list[str]:
 
 def _refuse_breaks(name: str, text: str) -> None:
     """No server's configuration can quote a control character, and none is meant."""
-    if any(ord(char) < 32 or ord(char) == 127 for char in text):
-        why = "holds a line break or another control character; no configuration can carry it"
+    if any(ord(char) < 32 or ord(char) == 127 or "\ud800" <= char <= "\udfff" for char in text):
+        why = "holds a line break, a control character or a byte that is not UTF-8; rename it"
         raise ConfigError("conf.control", f"{name}: {text!r} {why}")
 
 
