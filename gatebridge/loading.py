@@ -32,7 +32,7 @@ class Loaded:
 class Applications:
     """A pool's, in its order.
 
-    broken  what the last new side raised that did not load
+    broken  what the last side raised that did not load and does not answer
     split   of the last table(); None where there is no choice
     """
 
@@ -45,25 +45,35 @@ class Applications:
     def load(self, app: App) -> None:
         """Both sides, in a stem or a worker.
 
-        A new side that does not load is noted, and legacy answers, unless the route's mode is new.
+        The side that does not answer may fail to load: that is noted, and the other one answers.
         raises  ConfigError("app.…"), ConfigError("target.…")
         """
-        number = len(self._loaded)
-        self._loaded.append(Loaded(app, load_target(app.target, os.getcwd())))
         if not app.new:
+            self._loaded.append(Loaded(app, load_target(app.target, os.getcwd())))
             return
+        number = len(self._loaded)
+        legacy = self._side(number, app.target, is_new=False)
+        if legacy is not None:
+            self._loaded.append(Loaded(app, legacy))  # to be closed, whatever follows
+        new = self._side(number, app.new, is_new=True)
+        if legacy is not None:
+            self._loaded[-1] = Loaded(app, legacy, new)
+        elif new is not None:
+            self._loaded.append(Loaded(app, new))
+
+    def _side(self, number: int, target: str, is_new: bool) -> Application | None:
+        """None: it does not load, and need not."""
         try:
-            new = load_target(app.new, os.getcwd())
+            return load_target(target, os.getcwd())
         except Exception as error:
             board = self._routes
-            if board is None or board.is_new(number):
+            if board is None or board.is_new(number) == is_new:
                 raise
             board.note_failed(number, _sentence(error))
-            if board.is_new(number):  # switched a moment ago, by who had not seen the note
+            if board.is_new(number) == is_new:  # switched just now, by who had not seen the note
                 raise
             self.broken = error
-        else:
-            self._loaded[number] = Loaded(app, self._loaded[number].application, new)
+            return None
 
     def table(self, worker: WorkerRoutes | None = None) -> Application:
         """One application that is all of them. worker: whose it is; None where nobody switches."""

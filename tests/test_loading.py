@@ -106,6 +106,16 @@ def test_a_new_side_that_shall_answer_must_load() -> None:
         load_applications(pool(app))  # gatebridge check has no board
 
 
+def test_a_broken_legacy_side_that_does_not_answer() -> None:
+    app = App("", "load_broken:app", "load_old:app", "new")
+    routes = board(app)
+    found = load_applications(pool(app), routes)
+    assert "half done" in routes.failed(0)
+    assert TestApp(found.table(routes.worker(0))).get("/").text == "load_old"
+    assert found.close() == []
+    assert closed("load_old") == ["load_old"]
+
+
 def test_a_route_that_is_switched_while_its_new_side_fails() -> None:
     """The supervisor looked for a note before there was one."""
     app = App("", "load_old:app", "load_broken:app", "legacy")

@@ -67,7 +67,8 @@ def _row(route: Answer, with_pool: bool) -> list[str]:
 def _notes(route: Answer) -> list[str]:
     found = []
     if route.get("not_loaded"):
-        found.append(escape(f"the new side did not load: {route['not_loaded']}"))
+        other = "legacy" if route.get("mode") == "new" else "new"
+        found.append(escape(f"the {other} side did not load: {route['not_loaded']}"))
     if route.get("mode") != route.get("said"):
         found.append(f"gatebridge.toml says {escape(str(route.get('said')))}")
     return found

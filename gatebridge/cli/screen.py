@@ -113,7 +113,8 @@ def _route(route: Status) -> str:
     legacy, new = [*(route.get("requests") or []), "?", "?"][:2]
     text = f"{route.get('route', '?')}: {route.get('mode', '?')}, {legacy} legacy, {new} new"
     reason = route.get("not_loaded")
-    return escape(f"{text}; the new side did not load: {reason}" if reason else text)
+    other = "legacy" if route.get("mode") == "new" else "new"
+    return escape(f"{text}; the {other} side did not load: {reason}" if reason else text)
 
 
 def _worker(worker: Status) -> str:

@@ -126,9 +126,9 @@ class Births:
         self._house.free_slot(index)
 
     def tell_not_loaded(self) -> None:
-        """Of routes that stay with their legacy side, once."""
+        """Of routes that cannot be switched, once."""
         for app, reason in self.routes.fresh_notes() if self.routes is not None else []:
-            text = f"pool {self._pool.name} {app}: {reason}; its legacy side answers"
+            text = f"pool {self._pool.name} {app}: {reason}; its other side answers"
             self._house.log.line(WARNING, f"route.not_loaded {text}")
 
     def _fork(self, index: int, now: float, be: Callable[[int, list[int]], int]) -> Member:

@@ -132,14 +132,16 @@ class RouteBoard:
             tuple([str(method) for method in methods]) if isinstance(methods, list) else (),
         )
         index, mode = self.index_of(rule), str(message.get("mode", ""))
-        if index >= 0 and mode in ("legacy", "new") and not (mode == "new" and self.failed(index)):
+        if index < 0 or mode not in ("legacy", "new"):
+            return
+        if self.is_new(index) == (mode == "new") or not self.failed(index):
             self.set(index, mode)
 
     def is_new(self, index: int) -> bool:
         return self._memory is not None and self._memory[index * _ROW] == _NEW
 
     def note_failed(self, index: int, reason: str) -> None:
-        """In a worker or stem: its new side cannot answer."""
+        """In a worker or stem: the side that does not answer now could not."""
         if self._memory is not None:
             base = index * _ROW
             text = reason.encode("utf-8", "backslashreplace")[:NOTE_MAX]
@@ -147,14 +149,14 @@ class RouteBoard:
             self._memory[base + _FAILED] = 1
 
     def failed(self, index: int) -> str:
-        """Why the new side did not load in some worker; "" where none had trouble."""
+        """Why the side that does not answer did not load in some worker; "" where it did."""
         if self._memory is None or not self._memory[index * _ROW + _FAILED]:
             return ""
         note = self._memory[index * _ROW + _NOTE : (index + 1) * _ROW]
         return note.rstrip(b"\0").decode("utf-8", "backslashreplace") or "it does not say why"
 
     def fresh_notes(self) -> list[tuple[App, str]]:
-        """Routes whose new side did not load, each once."""
+        """Routes of which one side did not load, each once."""
         found = []
         for index, app in enumerate(self._apps):
             if index not in self._told and (reason := self.failed(index)):

@@ -86,14 +86,14 @@ class RouteCommands:
         raises  AppError("route.not_loaded"), ConfigError("route.state"), with nothing changed
         """
         state, pool = self._modes.state, crew.pool.name
-        if mode == "new":
-            self._refuse_broken(pool, app)
         before, said = state.changes, state.mode(pool, app)
+        if mode != said:
+            self._refuse_broken(pool, app, mode)
         state.write(changes)
         self._tell(pool, app, mode)
-        if mode == "new":
+        if mode != said:
             try:
-                self._refuse_broken(pool, app)  # a worker that began meanwhile
+                self._refuse_broken(pool, app, mode)  # a worker that began meanwhile
             except AppError:
                 state.write(before)
                 self._tell(pool, app, said)
@@ -101,7 +101,7 @@ class RouteCommands:
         self._house.log.line(INFO, f"route pool {pool} {app}: {mode} answers, not {said}")
         return self._done(crew, app, changed=True)
 
-    def _refuse_broken(self, pool: str, app: App) -> None:
+    def _refuse_broken(self, pool: str, app: App, mode: str) -> None:
         """raises  AppError("route.not_loaded") if a worker that is there could not answer"""
         for generation in (self._generations.live, self._generations.coming):
             for crew in generation.crews if generation is not None else []:
@@ -112,7 +112,7 @@ class RouteCommands:
                 reason = board.failed(index) if index >= 0 else ""
                 if reason:
                     hint = "mend it, then gatebridge ctl reload"
-                    text = f"{app} stays: its new side did not load: {reason}; {hint}"
+                    text = f"{app} stays: its {mode} side did not load: {reason}; {hint}"
                     raise AppError("route.not_loaded", text)
 
     def _tell(self, pool: str, app: App, mode: str) -> None:

@@ -94,7 +94,8 @@ def change(live: Service, mode: str, match: str = "/order") -> dict:
 
 def reload(live: Service, workers: int = 2) -> None:
     """Also those who drain have gone: they may still take a request, and answer as they know."""
-    assert live.ctl("reload")["ok"]
+    answer = live.ctl("reload")
+    assert answer["ok"], answer
     live.settled(workers)
 
 
@@ -303,6 +304,25 @@ def test_a_broken_new_side_is_told_and_not_switched_to(tmp_path: Path, more: str
         change(live, "new")
         assert side(live) == "new"
         assert live.log().count("route.not_loaded") == 1
+
+
+@PRELOAD
+def test_a_legacy_side_that_was_deleted(tmp_path: Path, more: str) -> None:
+    write_sides(tmp_path)
+    with routed(tmp_path, more=more) as live:
+        change(live, "new")
+        file = tmp_path / "gatebridge.toml"
+        file.write_text(file.read_text().replace('legacy = "old:app"', 'legacy = "gone:app"'))
+        reload(live)
+        live.until_log("route.not_loaded pool main /order: app.not_found")
+        assert side(live) == "new"
+        assert live.ctl("route-set", match="/order", mode="legacy")["code"] == "route.not_loaded"
+        assert live.ctl("route-rollback")["code"] == "route.not_loaded"
+        assert side(live) == "new"
+        write_sides(tmp_path, "gone")
+        reload(live)
+        change(live, "legacy")
+        assert side(live) == "gone"
 
 
 def test_a_broken_new_side_that_shall_answer_fails_the_boot(tmp_path: Path) -> None:
