@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gatebridge.bind import parse_bind
 from gatebridge.environ.build import Builder
+from gatebridge.environ.report import LISTENERS
 from gatebridge.serve.access_log import COMBINED, AccessLog
 from gatebridge.serve.clock import current_date
 from gatebridge.serve.listen import Listener, networks, open_listener, somaxconn
@@ -140,6 +141,7 @@ def _site(
         multiprocess=worker_count(settings.workers) > 1,
         checked_user=settings.checked_user,
     )
+    LISTENERS[listener.text] = builder
     name = listener.bind.protocol
     site = Site(name, listener.text, listener.tcp, WIRES[name], limits, builder, app, log, access)
     if listener.tcp:

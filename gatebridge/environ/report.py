@@ -17,7 +17,14 @@ A report is made beside the request, from its variables as they came, never in i
 from gatebridge.environ.build import Builder, Change
 from gatebridge.environ.quirks import ROWS
 from gatebridge.errors import PeerError
-from gatebridge.wire.request import UNKNOWN_LENGTH, Request
+from gatebridge.wire.request import (
+    AUTHORIZER,
+    FILTER,
+    RESPONDER,
+    UNKNOWN_LENGTH,
+    Pairs,
+    Request,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +58,11 @@ STEPS = {  # what changes variables beside the rows of quirks.py: name -> (reaso
         "seen in the environ afterwards",
     ),
 }
+_ROLES = {"authorizer": AUTHORIZER, "filter": FILTER}
+_ADDED = ("SERVER_NAME", "SERVER_PORT", "SERVER_SOFTWARE", "REMOTE_ADDR", "REMOTE_PORT")
+
+LISTENERS: dict[str, Builder] = {}  # of this process, by what environ["gatebridge.bind"] says
+
 _REASONS = {row.name: (row.reason, row.source) for row in ROWS} | STEPS
 
 
@@ -113,6 +125,44 @@ def settings_of(builder: Builder) -> "Report":
         "forwarded": list(forwarded),
         "checked_user": checked_user,
     }
+
+
+def explain(environ: "dict[str, Any]") -> "Report | None":
+    """The report of a request that is being served here, from its environ; None for no such.
+
+    What the rows do not explain was done by the routing table, the application or, to a body of
+    unknown length, by us.
+    """
+    pairs, bind = environ.get("gatebridge.params"), environ.get("gatebridge.bind")
+    builder = LISTENERS.get(str(bind))
+    if builder is None or not isinstance(pairs, Pairs):
+        return None
+    names = dict(pairs.all())
+    added = {}
+    if environ.get("gatebridge.protocol") == "http":
+        added = {name: str(environ[name]) for name in _ADDED if name in environ.keys() - names}
+    role = _ROLES.get(str(environ.get("gatebridge.role")), RESPONDER)
+    request = Request(1, {}, len(names) != len(pairs), pairs, role)
+    told = report(builder, request, added)
+    told["route"] = str(environ.get("gatebridge.route", ""))
+    texts = {name: value for name, value in environ.items() if isinstance(value, str)}
+    for name in [*told["environ"], *texts]:
+        if "." not in name:
+            change(told, _who(name, told["route"]), name, texts.get(name))
+    for name, value in environ.items():
+        put_other(told, name, value)
+    return told
+
+
+def _who(name: str, route: str) -> str:
+    if name in ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"):
+        return "length-read"
+    return "route" if route and name in ("SCRIPT_NAME", "PATH_INFO") else "application"
+
+
+def put_other(told: "Report", name: str, value: object) -> None:
+    """A value that is no variable: gatebridge, or who came after it, put it there."""
+    told["environ" if isinstance(value, str) else "others"][name] = shown(value)
 
 
 def change(told: "Report", row: str, name: str, after: str | None) -> None:

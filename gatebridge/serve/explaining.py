@@ -12,9 +12,8 @@ from _thread import allocate_lock
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from gatebridge.environ.report import change, report, shown
+from gatebridge.environ.report import change, put_other, report
 from gatebridge.serve import channel
-from gatebridge.wire.request import RESPONDER, Pairs, Request
 
 if TYPE_CHECKING:
     import socket
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from gatebridge.environ.report import Report
     from gatebridge.serve.channel import Message
     from gatebridge.serve.site import Site
+    from gatebridge.wire.request import Request
 
     Taker = Callable[["Order", Site, Request, dict[str, str]], None]
     Split = Callable[[dict[str, object]], tuple[str, str, str]]
@@ -154,47 +154,6 @@ def observed(site: Site, request: Request, added: dict[str, str], split: Split |
         change(told, "route", "SCRIPT_NAME", script)
         change(told, "route", "PATH_INFO", info)
     return told
-
-
-def afterwards(site: Site, environ: dict[str, object]) -> Report:
-    """The report of a request that is being served: ``environ["gatebridge.explain"](environ)``.
-
-    What the rows do not explain was done by the routing table, the application or, to a body of
-    unknown length, by us.
-    """
-    pairs = environ.get("gatebridge.params")
-    if not isinstance(pairs, Pairs):
-        return {}
-    names = dict(pairs.all())
-    http = ("SERVER_NAME", "SERVER_PORT", "SERVER_SOFTWARE", "REMOTE_ADDR", "REMOTE_PORT")
-    added = {
-        name: str(environ[name])
-        for name in (http if site.name == "http" else ())
-        if name in environ and name not in names
-    }
-    repeated = len(names) != len(pairs)
-    told = report(site.builder, Request(1, {}, repeated, pairs, RESPONDER), added)
-    told |= {"protocol": site.name, "bind": site.bind, "pid": os.getpid(), "at": round(time(), 3)}
-    told["route"] = shown(environ.get("gatebridge.route", ""))
-    texts = {name: value for name, value in environ.items() if isinstance(value, str)}
-    for name in [*told["environ"], *texts]:
-        if "." not in name:
-            change(told, _who(name, told["route"]), name, texts.get(name))
-    for name, value in environ.items():
-        if name not in told["environ"]:
-            put_other(told, name, value)
-    return told
-
-
-def _who(name: str, route: str) -> str:
-    if name in ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"):
-        return "length-read"
-    return "route" if route and name in ("SCRIPT_NAME", "PATH_INFO") else "application"
-
-
-def put_other(told: Report, name: str, value: object) -> None:
-    """A value that gatebridge adds, beside the variables."""
-    told["environ" if isinstance(value, str) else "others"][name] = shown(value)
 
 
 def fitted(told: Report) -> bytes:

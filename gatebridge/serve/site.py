@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from gatebridge.engine.seams import Application
     from gatebridge.environ.build import Builder
     from gatebridge.environ.case import Met
-    from gatebridge.environ.report import Report
     from gatebridge.serve.access_log import AccessLog
     from gatebridge.serve.exchange import Exchange
     from gatebridge.serve.explaining import Order
@@ -100,7 +99,12 @@ class Site:
         self.log = log
         self.access = access
         self.server = ("localhost", "80")
-        self.extra = self._own_keys()
+        self.extra: dict[str, object] = {
+            "wsgi.file_wrapper": FileWrapper,
+            "gatebridge.protocol": name,
+            "gatebridge.bind": bind,
+            "gatebridge.request_id_of": request_id,  # of environ: made when somebody asks
+        }
         self.gate = Gate(1 << 20)  # the loop's, once there is one
         self.limit_body = 1 << 30  # bytes
         self.header_s = 10.0
@@ -114,16 +118,6 @@ class Site:
         self.order: Order | None = None
         self.tell_front: Callable[[str, Met], None] = self._log_front
         self.submit: Callable[[list[tuple[Exchange, Request]]], None] = _no_loop
-
-    def _own_keys(self) -> dict[str, object]:
-        """What is the same in every environ. Two are functions of it: made when somebody asks."""
-        return {
-            "wsgi.file_wrapper": FileWrapper,
-            "gatebridge.protocol": self.name,
-            "gatebridge.bind": self.bind,
-            "gatebridge.request_id_of": request_id,
-            "gatebridge.explain": self.explain,
-        }
 
     def new_spill(self) -> Spill:
         return Spill(self.spool_memory, self.spool_dir, self.spool_floor)
@@ -234,12 +228,6 @@ class Site:
             if self.name == "http":
                 self._add_addresses(exchange, added)
             order.keep(self, request, {name: str(added[name]) for name in added})
-
-    def explain(self, environ: dict[str, object]) -> Report:
-        """What became of the request behind an environ, and why; see environ.report."""
-        from gatebridge.serve.explaining import afterwards  # hardly anybody asks
-
-        return afterwards(self, environ)
 
     def _note_proxy(self) -> None:
         """Say once that a Proxy header was dropped (CVE-2016-5385 and its kin)."""
