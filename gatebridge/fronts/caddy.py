@@ -119,8 +119,12 @@ def _proxy(place: Place) -> list[str]:
     if place.health and place.protocol == "fastcgi":
         lines.append("# no health_uri: Caddy 2.6 breaks when it asks for one by FastCGI")
     elif place.health:
-        reason = "asked every 5 s; a daemon that does not answer gets no requests"
-        lines += because(reason, f"health_uri {quoted(place.health)}", "health_interval 5s")
+        lines += because(
+            "asked every 5 s; a daemon that does not answer gets no requests; for its --ping-path",
+            "# it needs --status-allow 127.0.0.1,unix: a check comes from no client's address",
+            f"health_uri {quoted(place.health)}",
+            "health_interval 5s",
+        )
     if not place.buffering:
         lines += because("each piece of an answer goes out when it comes", "flush_interval -1")
     if place.send_files:

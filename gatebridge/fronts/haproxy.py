@@ -128,7 +128,8 @@ def _servers(place: Place) -> list[str]:
     checked = ""
     if place.health:
         lines += because(
-            "asked every 2 s: a daemon that hangs gets no requests either",
+            "asked every 2 s: a daemon that hangs gets no requests either; for its --ping-path it",
+            "# needs --status-allow 127.0.0.1,unix, because a check comes from no client's address",
             f"option httpchk GET {quoted(place.health)}",
             "http-check send hdr Host localhost",
             "http-check expect status 200",
