@@ -84,7 +84,8 @@ class Settings:
     )
     front: str = option(
         "auto",
-        "Front server whose quirks are expected; auto goes by SERVER_SOFTWARE.",
+        "Front server whose quirks are expected; auto goes by SERVER_SOFTWARE, else by which "
+        "variables it sends, and says in the log what it found.",
         choices=("auto", "nginx", "apache", "lighttpd", "caddy", "haproxy", "h2o", "iis"),
         table="trust",
     )

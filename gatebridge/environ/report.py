@@ -191,10 +191,11 @@ def _line(row: str, name: str, before: str | None, after: str | None) -> "Report
 
 
 def shown(value: object) -> str:
-    """A value of an environ that is no text: simple ones as Python writes them, else the type."""
+    """A value of an environ: simple ones as Python writes them, else what it is called."""
     if value is None or isinstance(value, (bool, int, float, tuple)):
         return repr(value)
     if isinstance(value, str):
         return value
-    kind = type(value)
-    return f"<{kind.__module__}.{kind.__qualname__}>"
+    kind = value if hasattr(value, "__qualname__") else type(value)
+    module, name = getattr(kind, "__module__", ""), getattr(kind, "__qualname__", "")
+    return f"<{module}.{name}>"

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 TOKEN = "HTTP_X_GATEBRIDGE_EXPLAIN"  # in a request that `gatebridge explain --url` makes
 ROOM = 900_000  # bytes of a report, where its order keeps them
 _CUTS = (8_192, 1_024, 128, 16)  # characters of a value, and of a name, in one that is too long
+_OF_REQUEST = {  # what serve.site puts in after the environ is built
+    "wsgi.input": "<the body>",
+    "wsgi.errors": "<the error log, and the front server's>",
+    "gatebridge.timeout": "<a function: seconds that this request may take>",
+    "gatebridge.gone": "<a function: whether the client has left>",
+}
 _SOFTWARE_MAX = 256  # characters of a SERVER_SOFTWARE in a message
 
 
@@ -145,10 +151,13 @@ def observed(site: Site, request: Request, added: dict[str, str], split: Split |
     """The report of a request that is about to be served."""
     told = report(site.builder, request, added)
     told |= {"protocol": site.name, "bind": site.bind, "pid": os.getpid(), "at": round(time(), 3)}
+    told["route"] = ""
+    if told["refused"] is not None:
+        return told
     for name, value in site.extra.items():
         put_other(told, name, value)
-    told["route"] = ""
-    if split is not None and told["refused"] is None:
+    told["others"] |= _OF_REQUEST
+    if split is not None:
         environ: dict[str, object] = dict(told["environ"])
         told["route"], script, info = split(environ)
         change(told, "route", "SCRIPT_NAME", script)
