@@ -39,7 +39,7 @@ class System:
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
-        self._running = _answers(_control_socket(configuration))
+        self._running = _answers(control_socket(configuration))
         self.problems: list[Problem] = []
         self.notes: list[str] = []
 
@@ -176,7 +176,8 @@ def plan_of(settings: Settings) -> Privileges:
     )
 
 
-def _control_socket(configuration: Configuration) -> str:
+def control_socket(configuration: Configuration) -> str:
+    """Where a daemon of this configuration has it, started by this user."""
     settings = configuration.settings
     if settings.control_socket:
         return settings.control_socket
