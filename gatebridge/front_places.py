@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gatebridge.bind import parse_bind
@@ -52,7 +53,7 @@ def places(
             "timeout": wait,
             "health": settings.ping_path,
             "name": _name(configuration, pool, binds[0], several),
-            "start": start,
+            "start": replace(start, binds=tuple([_opened(bind, folder) for bind in binds])),
         }
         found.append(Place(**(taken | said)))
     return found
@@ -70,6 +71,15 @@ def chosen(binds: Sequence[Bind], protocol: str = "") -> list[Bind]:
             return files or found
     texts = ", ".join(bind.text for bind in binds)
     raise ConfigError("conf.protocol", f"no bind speaks {protocol}; there are {texts}")
+
+
+def _opened(bind: Bind, folder: str) -> Bind:
+    """The bind with a whole path, for whoever opens it in the daemon's place."""
+    if bind.family != "unix" or bind.path.startswith("/"):
+        return bind
+    found = reached(bind, folder)
+    found.options = bind.options
+    return found
 
 
 def reached(bind: Bind, folder: str) -> Bind:

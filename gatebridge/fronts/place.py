@@ -27,6 +27,7 @@ class Start:
     logs    absolute paths of the files that it writes
     pid     its pid file, absolute; "" for none
     stop    seconds that it gives to requests under way
+    binds   the place's own, as the daemon is told: with their options, and every address
     """
 
     argv: tuple[str, ...] = ()
@@ -37,6 +38,7 @@ class Start:
     logs: tuple[str, ...] = ()
     pid: str = ""
     stop: float = 30.0
+    binds: tuple[Bind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatebridge.fronts import caddy, haproxy, nginx
+from gatebridge.fronts import caddy, docker, haproxy, kubernetes, logrotate, nginx, systemd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -114,5 +114,65 @@ SERVERS: dict[str, Server] = {
         haproxy.whole,
         ".cfg",
         package="haproxy",
+    ),
+    "systemd": Server(
+        systemd.config,
+        {
+            "service": Form(
+                "the service; it needs the form socket, too",
+                "gatebridge.service",
+                "/etc/systemd/system/{name}.service",
+                ("systemctl daemon-reload", "systemctl enable --now {name}.socket {name}.service"),
+            ),
+            "socket": Form(
+                "the socket of the service",
+                "gatebridge.socket",
+                "/etc/systemd/system/{name}.socket",
+                ("systemctl daemon-reload",),
+            ),
+            "template": Form(
+                "a service for each of many applications; it needs the form template-socket, too",
+                "gatebridge@.service",
+                "/etc/systemd/system/{name}@.service",
+                ("systemctl daemon-reload", "systemctl enable --now {name}@NAME.socket"),
+            ),
+            "template-socket": Form(
+                "a socket for each of them",
+                "gatebridge@.socket",
+                "/etc/systemd/system/{name}@.socket",
+                ("systemctl daemon-reload",),
+            ),
+        },
+        ("systemd-analyze",),
+        ("verify", "--man=no", "{file}"),
+        systemd.whole,
+        ".service",
+        package="systemd",
+    ),
+    "logrotate": Server(
+        logrotate.config,
+        {
+            "systemd": Form(
+                "for a daemon that systemd runs", "logrotate", "/etc/logrotate.d/{name}"
+            ),
+            "pid": Form("for a daemon with a pid file", "logrotate-pid", "/etc/logrotate.d/{name}"),
+        },
+        ("logrotate",),
+        ("--debug", "--state", "{folder}/state", "{file}"),
+        package="logrotate",
+    ),
+    "docker": Server(
+        docker.config,
+        {
+            "dockerfile": Form("an image of the application", "Dockerfile"),
+            "compose": Form("it and nginx before it", "compose.yaml"),
+        },
+    ),
+    "kubernetes": Server(
+        kubernetes.config,
+        {
+            "deployment": Form("pods behind a front server or an Ingress", "kubernetes.yaml"),
+            "sidecar": Form("pods with nginx in each", "kubernetes-sidecar.yaml"),
+        },
     ),
 }
