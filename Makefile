@@ -2,6 +2,7 @@
 # make test    the test suite
 # make lint    ruff and mypy
 # make test-native  the suite on the compiled modules, in build/native
+# make conf    the samples in conf/, written anew
 # make native  a wheel of the same files compiled by mypyc, in dist/ (needs a C compiler)
 # make clean   remove what the others made
 #
@@ -15,7 +16,7 @@ ARGS ?=
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --retries 10 install --quiet
 
-.PHONY: demo test test-native lint native clean
+.PHONY: demo test test-native lint conf native clean
 
 demo: $(VENV)/.installed
 	@$(bin)/gatebridge demo $(ARGS)
@@ -27,6 +28,9 @@ lint: $(VENV)/.installed-lint
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy --strict gatebridge
+
+conf: $(VENV)/.installed-test
+	GATEBRIDGE_WRITE_DOCS=1 $(bin)/python -m pytest -q tests/fronts_text/test_samples.py
 
 native: $(VENV)/.installed
 	GATEBRIDGE_NATIVE=1 $(bin)/python -m pip wheel --quiet --no-deps -w dist .

@@ -23,6 +23,7 @@ REFUSED = 6
 _APP = "myapp:app"  # who names none gets a text to put one into
 _OWN = {
     "app": "APP, where the daemon is started by what is made: systemd, docker, ….",
+    "folder": "Where the daemon starts there.  [default: the gatebridge.toml's, or this one]",
     "pool": "One of the pools of a gatebridge.toml.",
     "protocol": "Of the sockets to use: fastcgi, uwsgi, scgi or http; the first that there is.",
     "server_name": "Host names, a blank between two; _ for every one.  [default: localhost]",
@@ -33,9 +34,9 @@ _OWN = {
     "keep": "Connections kept open to the daemon.  [default: 32]",
     "shim": "A .cgi or .fcgi, for the forms that start one.",
 }
-_VALUES = {"app": "APP", "pool": "NAME", "protocol": "NAME", "server_name": "NAMES",
-           "listen": "WHERE", "tls": "FILES", "send_files": "DIR", "health": "URLPATH",
-           "keep": "N", "shim": "FILE"}  # fmt: skip
+_VALUES = {"app": "APP", "folder": "DIR", "pool": "NAME", "protocol": "NAME",
+           "server_name": "NAMES", "listen": "WHERE", "tls": "FILES", "send_files": "DIR",
+           "health": "URLPATH", "keep": "N", "shim": "FILE"}  # fmt: skip
 
 
 def _own_options(command: Any) -> Any:
@@ -117,6 +118,7 @@ def _place(config: str, own: dict[str, Any], given: dict[str, Any]) -> Place:
     from gatebridge.front_places import places
 
     app, pool, protocol = own.pop("app"), own.pop("pool"), own.pop("protocol")
+    folder = own.pop("folder")
     asked = read_asked(app or ("" if config else _APP), config, given)
     configuration = resolve(asked)
     if pool or len(configuration.pools) > 1:
@@ -126,7 +128,8 @@ def _place(config: str, own: dict[str, Any], given: dict[str, Any]) -> Place:
             why = f"no pool is called {pool!r}" if pool else "the file has several pools"
             raise ConfigError("conf.pool", f"{why}; --pool takes one of {names}")
         configuration = dataclasses.replace(configuration, pools=tuple(found))
-    folder = os.path.dirname(configuration.file) if configuration.file else os.getcwd()
+    usual = os.path.dirname(configuration.file) if configuration.file else os.getcwd()
+    folder = os.path.abspath(folder) if folder else usual
     said = {name: value for name, value in _fields(own).items() if value not in (None, "", ())}
     (place,) = places(
         configuration, folder=folder, argv=_argv(asked), protocol=protocol or "", **said
