@@ -21,6 +21,7 @@ from tests.suite.rows_environ import ENVIRON
 
 ROWS = BEHIND_FRONTS + validated(ENVIRON)
 ODD = "a b\"c$d#'é"
+ODD_MOUNT = "/a b$(c).h\xf6"
 SOCKETS: dict[str, Callable[[Ground], tuple[str, ...]]] = {
     "fastcgi": lambda g: (f"unix:{g.sockets.fcgi}",),
     "fastcgi-tcp": lambda g: (f"fcgi://{g.sockets.fcgi_tcp}",),
@@ -169,6 +170,7 @@ HAPROXY = (
 )
 
 NGINX_EXTRA = (
+    made(nginx.config, "nginx-fastcgi-made-odd", ODD_MOUNT),
     extra(nginx.config, "nginx-fastcgi-extra-app", "/app", "app"),
     extra(nginx.config, "nginx-scgi-extra-app", "/app", "app"),
     extra(nginx.config, "nginx-uwsgi-extra-app", "/app", "app"),
@@ -177,6 +179,7 @@ NGINX_EXTRA = (
     secure(nginx.config, "nginx-http-tls", "proxied-root"),
 )
 CADDY_EXTRA = (
+    made(caddy.config, "caddy-fastcgi-made-odd", ODD_MOUNT),
     extra(caddy.config, "caddy-fastcgi-extra-app", "/app", "app"),
     extra(caddy.config, "caddy-http-extra-app", "/app", "proxied-app"),
     secure(caddy.config, "caddy-fastcgi-tls", "root"),
@@ -185,6 +188,7 @@ CADDY_EXTRA = (
 )
 NONE: dict[str, Any] = {"static": (), "send_files": ""}  # HAProxy sends no files
 HAPROXY_EXTRA = (
+    made(haproxy.config, "haproxy-fastcgi-made-odd", ODD_MOUNT),
     extra(haproxy.config, "haproxy-fastcgi-extra-app", "/app", "app", **NONE),
     extra(haproxy.config, "haproxy-http-extra-app", "/app", "proxied-app", **NONE),
     secure(haproxy.config, "haproxy-fastcgi-tls", "root"),

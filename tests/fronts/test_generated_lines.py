@@ -3,6 +3,7 @@
 import http.client
 import json
 import ssl
+from urllib.parse import quote
 
 import pytest
 
@@ -40,6 +41,20 @@ def environ(stage: Stage, site: Site, *headers: tuple[str, str]) -> dict[str, ob
     found = json.loads(answer.body)
     assert isinstance(found, dict)
     return found
+
+
+@pytest.mark.parametrize("site", [site for site in EXTRA if site.name.endswith("-odd")], ids=repr)
+def test_a_mount_with_odd_characters(stage: Stage, site: Site) -> None:
+    path = quote(site.mount)
+    for rest, info in (("/a%20b", "/a b"), ("/%0Ax", "/\nx"), ("/", "/")):
+        answer = anywhere(stage, site, path + rest, ("Suite-App", "environ"))
+        if rest.startswith("/%0A") and site.front == "haproxy":
+            assert answer.status == 500, "HAProxy refuses a line end in a path itself"
+            continue
+        assert answer.status == 200, answer
+        found = json.loads(answer.body)
+        mount = site.mount.encode().decode("latin-1")
+        assert (found["SCRIPT_NAME"], found["PATH_INFO"]) == (mount, info)
 
 
 @pytest.mark.parametrize("site", FULL, ids=repr)
