@@ -108,8 +108,7 @@ class Site:
         self.gate = Gate(1 << 20)  # the loop's, once there is one
         self.limit_body = 1 << 30  # bytes
         self.header_s = 10.0
-        self.body_idle_s = 60.0
-        self.send_idle_s = 60.0
+        self.body_idle_s = self.send_idle_s = 60.0
         self.linger_s = 2.0
         self.spool_memory = 1 << 20  # bytes
         self.spool_dir: str | None = None
