@@ -18,8 +18,8 @@ _MARK = "\0"  # stands for %i until % is escaped; no value of a Place has one
 _GRACE_S = 5.0  # what systemd waits longer than the daemon does
 
 _HARDENING = (
-    ("no set-id program gains rights, sendmail's neither: leave it out where programs send mail",
-     "NoNewPrivileges=yes"),
+    ("no set-id program runs from here, sendmail's neither: who needs one leaves all below out",
+        "NoNewPrivileges=yes"),
     ("the daemon starts as its user and needs nothing of root's", "CapabilityBoundingSet="),
     ("a /tmp of its own; sockets and files that others need are not put there", "PrivateTmp=yes"),
     ("no disks, no kernel memory", "PrivateDevices=yes"),

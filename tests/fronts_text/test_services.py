@@ -1,8 +1,12 @@
 """What keeps a daemon running: systemd units, logrotate, Docker, Compose, Kubernetes."""
 
+import grp
 import json
+import os
+import pwd
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -232,6 +236,37 @@ def test_logs_that_cannot_be_rotated() -> None:
     refused("conf.unsupported", logrotate.config, place())
     refused("conf.unsupported", logrotate.config, place(logs=("/var/log/e",)), "pid")
     refused("conf.quote", logrotate.config, place(logs=("/var/log/*",)))
+
+
+LOGROTATE = shutil.which("logrotate", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+WAITING = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+print("ready", flush=True)
+print(signal.sigwait([signal.SIGUSR1]).name)
+"""
+
+
+@pytest.mark.skipif(not LOGROTATE and not REQUIRE, reason="no logrotate here")
+def test_logrotate_moves_a_log_and_tells_the_process(tmp_path: Path) -> None:
+    log, pid, unit = tmp_path / "a b's.log", tmp_path / "the pid", tmp_path / "unit"
+    log.write_text("a line\n")
+    user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(os.getegid())
+    told = {"user": user.pw_name, "group": group.gr_name, "logs": (str(log),), "pid": str(pid)}
+    unit.write_text(logrotate.config(place(**told)))
+    unit.chmod(0o600)
+    command = [sys.executable, "-c", WAITING]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stdout.readline() == "ready\n"
+        pid.write_text(f"{waiting.pid}\n")
+        done = subprocess.run(
+            [LOGROTATE, "--force", "--state", tmp_path / "state", unit],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert waiting.stdout.readline() == "SIGUSR1\n"
+    assert not log.exists()
+    assert (tmp_path / "a b's.log.1").read_text() == "a line\n"
 
 
 # -- containers
