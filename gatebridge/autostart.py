@@ -45,22 +45,33 @@ _FAILED = 1  # exit status
 class Started(Report):
     """Tells the relays, once: with the socket, or with a file that says why there is none.
 
-    lock    descriptor of the lock
-    deaths  daemons before this one that were killed young
+    lock     descriptor of the lock
+    deaths   daemons before this one that were killed young
+    give_up  ends a daemon that nobody can reach; said before it can be ready
+    status   exit status of such a daemon; 0 where it can be reached
     """
 
-    __slots__ = ("_lock", "_place", "deaths")
+    __slots__ = ("_lock", "_place", "deaths", "give_up", "status")
+
+    give_up: Callable[[], None]
 
     def __init__(self, place: Place, lock: int) -> None:
         super().__init__()
         self._place = place
         self._lock = lock
         self.deaths = 0
+        self.status = 0
 
     def ready(self) -> None:
-        self._place.write("ready", str(self.deaths))
-        self._place.remove("failed")
-        os.rename(self._place.path("new"), self._place.path("sock"))
+        try:
+            self._place.write("ready", str(self.deaths))
+            self._place.remove("failed")
+            os.rename(self._place.path("new"), self._place.path("sock"))
+        except OSError as error:  # with the lock and without a socket nobody would be served
+            self.status = _FAILED
+            why = f"{error.strerror}: {error.filename}; the state folder was changed meanwhile"
+            self.failed(_FAILED, f"start.place: {why}")
+            self.give_up()
         self._unlock()
 
     def failed(self, status: int, text: str) -> None:
@@ -72,14 +83,15 @@ class Started(Report):
 
     def _unlock(self) -> None:
         lock, self._lock = self._lock, -1
-        with suppress(OSError):
-            os.close(lock)
+        if lock >= 0:
+            with suppress(OSError):
+                os.close(lock)
 
 
 class Vanishing(Supervisor):
     """Its socket goes before it does: who has connected is answered, and who comes starts another.
 
-    leave  removes the socket; said before run()
+    leave  removes the socket; said before run(). Called more than once.
     """
 
     leave: Callable[[], None]
@@ -141,20 +153,34 @@ def _run(
     hooks: Daemon,
     report: Started,
 ) -> int:
-    mine = inode(place.path("new"))
-
-    def leave() -> None:
-        place.remove("new")
-        if mine is not None and inode(place.path("sock")) == mine:
-            for ending in ("sock", "ready", "ctl"):  # a successor has its own
-                place.remove(ending)
-
     daemon = Vanishing(configuration, listeners, hooks, report)
-    daemon.leave = leave
+    daemon.leave = Leaving(place).leave
+    report.give_up = lambda: daemon.stop(quick=True)
     try:
-        return daemon.run()
+        return daemon.run() or report.status
     finally:
-        leave()
+        daemon.leave()
+
+
+class Leaving:
+    """Removes our socket's files, once: what is there later is a successor's, who boots already.
+
+    Until then our socket is open, so that no other file can have its number.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._mine = inode(place.path("new"))
+
+    def leave(self) -> None:
+        mine, self._mine = self._mine, None
+        if mine is None:
+            return
+        if inode(self._place.path("new")) == mine:
+            self._place.remove("new")
+        elif inode(self._place.path("sock")) == mine:
+            for ending in ("sock", "ready", "ctl"):
+                self._place.remove(ending)
 
 
 def _listening(place: Place) -> socket.socket:
@@ -206,6 +232,7 @@ def main() -> None:
     told = parse(sys.argv[1:])
     report = Started(told.place, told.lock)
     try:
+        os.set_inheritable(told.lock, False)
         status = serve(told, report)
     except GatebridgeError as error:
         report.failed(_FAILED, str(error))

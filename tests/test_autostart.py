@@ -3,10 +3,12 @@
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -14,6 +16,7 @@ from gatebridge.autostart import parse
 from gatebridge.control_client import call
 from gatebridge.errors import UseError
 from gatebridge.relay_place import Place, check_folder, state_folder
+from tests.bench.daemon import request
 from tests.cgi import DEADLINE_S, ROOT
 from tests.cli.run import APPLICATION
 from tests.relay_stand import NAME, alive, wait_until
@@ -55,6 +58,14 @@ def test_T23_a_folder_that_is_not_ours_alone(tmp_path: Path) -> None:
     assert check_folder(str(tmp_path / "file" / "x")) == "Not a directory"
 
 
+def taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class Starting:
     """A starter with a lock, as a relay gives it one."""
 
@@ -81,7 +92,7 @@ class Starting:
     def settled(self) -> None:
         """It serves, or has failed: the lock is free."""
         with self.lock.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            wait_until(lambda: taken(lock))
 
     def has(self, ending: str) -> bool:
         return os.path.lexists(self.place.path(ending))
@@ -201,3 +212,76 @@ def test_a_successor_starts_while_it_still_answers(starting: Starting) -> None:
     assert not alive(first.pid)
     assert starting.has("sock")
     assert call(starting.place.path("ctl"), "status")["pid"] == starting.process.pid
+
+
+# Waits for files beside it: with its import, and with its answer.
+WAITING = """
+import os, time
+
+def beside(name):
+    return os.path.join(os.path.dirname(__file__), name)
+
+def until(name):
+    while not os.path.exists(beside(name)):
+        time.sleep(0.01)
+
+until("loaded")
+
+def app(environ, start_response):
+    open(beside("asked"), "w").close()
+    until("answered")
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"late"]
+"""
+
+
+def test_the_end_of_a_daemon_leaves_alone_what_its_successor_prepares(starting: Starting) -> None:
+    """Two boot and drain at the same time: NAME.new is the second one's by now."""
+    (starting.folder / "shop.py").write_text(WAITING)
+    (starting.folder / "loaded").touch()
+    starting.run()
+    starting.settled()
+    first = starting.process
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(DEADLINE_S)
+        sock.connect(starting.place.path("sock"))
+        sock.sendall(request("/", keep=0))
+        wait_until((starting.folder / "asked").exists)
+        first.send_signal(signal.SIGTERM)
+        wait_until(lambda: not starting.has("sock"))
+        (starting.folder / "loaded").unlink()
+        starting.run()
+        wait_until(lambda: starting.has("new"))
+        (starting.folder / "answered").touch()
+        answer = b""
+        while data := sock.recv(65_536):
+            answer += data
+    first.wait(DEADLINE_S)
+    first.stdout.close()
+    assert b"late" in answer
+    assert starting.has("new")
+    (starting.folder / "loaded").touch()
+    starting.settled()
+    assert starting.has("sock")
+    assert call(starting.place.path("ctl"), "status")["pid"] == starting.process.pid
+
+
+def test_one_that_nobody_can_reach_says_so_and_ends(starting: Starting) -> None:
+    """It would keep the lock, and every request would wait for it."""
+    (starting.folder / "shop.py").write_text(WAITING)
+    starting.run()
+    wait_until(lambda: starting.has("new"))
+    starting.place.remove("new")
+    (starting.folder / "loaded").touch()
+    starting.settled()
+    assert starting.process.wait(DEADLINE_S) == 1
+    assert "start.place: No such file" in starting.place.read("failed")[0]
+    assert not starting.has("sock")
+
+
+def test_nothing_that_the_application_starts_can_keep_the_lock(starting: Starting) -> None:
+    told = "import os\nopen('lock-seen', 'w').write(os.popen('ls -l /proc/self/fd').read())\n"
+    (starting.folder / "shop.py").write_text(told + APPLICATION)
+    starting.run()
+    starting.settled()
+    assert starting.place.path("lock") not in (starting.folder / "lock-seen").read_text()
