@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -207,6 +208,8 @@ def _install(form: Form, comment: str, place: Place, text: str, root: str) -> No
     click.echo(f"{'wrote' if written else 'unchanged'} {path}")
     for line in form.after:
         click.echo(f"then  {line.format(name=place.name)}")
+    if place.binds and " serve " not in text:  # it does not start the daemon itself
+        click.echo(f"for   {shlex.join(place.start.argv)}")
 
 
 def _write(path: str, text: str) -> None:
