@@ -117,6 +117,17 @@ def checked(build: Callable[[Place, str], str], name: str) -> Site:
     return Site(name, text, "", "pinged")
 
 
+def raw(build: Callable[[Place, str], str], name: str) -> Site:
+    """Its back end is the test itself, which reads what the server really sends."""
+    scheme = name.partition("-raw")[0].partition("-")[2].replace("fastcgi", "fcgi")
+
+    def text(g: Ground) -> str:
+        binds = (parse_bind(f"{scheme}+unix:{g.folder}/{scheme}.raw"),)
+        return build(place(g, "fastcgi", "", binds=binds), "")
+
+    return Site(name, text, "", "root")
+
+
 def location(g: Ground, mount: str) -> str:
     part = nginx.config(place(g, "fastcgi", mount), "location")
     return f"server {{\nlisten 127.0.0.1:{g.port};\n{part}}}\n"
@@ -170,6 +181,10 @@ HAPROXY = (
 )
 
 NGINX_EXTRA = (
+    raw(nginx.config, "nginx-fastcgi-raw"),
+    raw(nginx.config, "nginx-scgi-raw"),
+    raw(nginx.config, "nginx-uwsgi-raw"),
+    raw(nginx.config, "nginx-http-raw"),
     made(nginx.config, "nginx-fastcgi-made-odd", ODD_MOUNT),
     extra(nginx.config, "nginx-fastcgi-extra-app", "/app", "app"),
     extra(nginx.config, "nginx-scgi-extra-app", "/app", "app"),
@@ -179,6 +194,8 @@ NGINX_EXTRA = (
     secure(nginx.config, "nginx-http-tls", "proxied-root"),
 )
 CADDY_EXTRA = (
+    raw(caddy.config, "caddy-fastcgi-raw"),
+    raw(caddy.config, "caddy-http-raw"),
     made(caddy.config, "caddy-fastcgi-made-odd", ODD_MOUNT),
     extra(caddy.config, "caddy-fastcgi-extra-app", "/app", "app"),
     extra(caddy.config, "caddy-http-extra-app", "/app", "proxied-app"),
@@ -188,6 +205,8 @@ CADDY_EXTRA = (
 )
 NONE: dict[str, Any] = {"static": (), "send_files": ""}  # HAProxy sends no files
 HAPROXY_EXTRA = (
+    raw(haproxy.config, "haproxy-fastcgi-raw"),
+    raw(haproxy.config, "haproxy-http-raw"),
     made(haproxy.config, "haproxy-fastcgi-made-odd", ODD_MOUNT),
     extra(haproxy.config, "haproxy-fastcgi-extra-app", "/app", "app", **NONE),
     extra(haproxy.config, "haproxy-http-extra-app", "/app", "proxied-app", **NONE),

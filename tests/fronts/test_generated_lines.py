@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import socket
 import ssl
+import threading
 from urllib.parse import quote
 
 import pytest
@@ -24,6 +26,7 @@ from tests.suite.wires import Req, Resp
 EXTRA = (*NGINX_EXTRA, *CADDY_EXTRA, *HAPROXY_EXTRA)
 FULL = [site for site in EXTRA if "-extra-" in site.name]
 WITH_FILES = [site for site in FULL if site.front != "haproxy"]
+RAW = [site for site in EXTRA if site.name.endswith("-raw")]
 SECURE = [site for site in EXTRA if site.name.endswith("-tls")]
 CHECKED = [site for site in EXTRA if site.name.endswith("-checked")]
 
@@ -64,9 +67,32 @@ def test_authorization_arrives(stage: Stage, site: Site) -> None:
     )
 
 
-@pytest.mark.parametrize("site", FULL, ids=repr)
-def test_proxy_does_not(stage: Stage, site: Site) -> None:
-    assert "HTTP_PROXY" not in environ(stage, site, ("Proxy", "http://evil.example.test/"))
+@pytest.mark.parametrize("site", RAW, ids=repr)
+def test_what_the_server_sends(stage: Stage, site: Site) -> None:
+    """No Proxy header: the daemon takes it away, too, so its applications cannot tell."""
+    mode = stage.front(site)
+    (protocol,) = site.name.split("-")[1:-1]
+    path = mode.ground.folder / f"{protocol.replace('fastcgi', 'fcgi')}.raw"
+    path.unlink(missing_ok=True)
+    headers = (("Proxy", "http://evil.example.test/"), ("X-Last", "seen"))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0o666)
+        listener.listen()
+        listener.settimeout(20)
+        sender = threading.Thread(target=mode.send, args=(Req(headers=headers),))
+        sender.start()
+        data = b""
+        while b"seen" not in data:  # a server that asks again gets the next connection
+            connection = listener.accept()[0]
+            with connection:
+                connection.settimeout(20)
+                while b"seen" not in data and (piece := connection.recv(65_536)):
+                    data += piece
+    sender.join()
+    assert b"evil" not in data
+    if protocol == "fastcgi" and site.front != "caddy":
+        assert data[10] == 1, "FCGI_KEEP_CONN"
 
 
 @pytest.mark.parametrize("site", FULL, ids=repr)
