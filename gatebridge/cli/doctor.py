@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
@@ -16,12 +17,18 @@ if TYPE_CHECKING:
     from gatebridge.doctor.facts import Meant
 
 PROBLEMS = 6
-_SHOWN = ("bind", "control_socket", "name", "config")
+_SHOWN = (
+    "as_json", "bind", "config", "control_socket", "error_log", "front_user", "name", "script",
+)  # fmt: skip
 
 
 @click.command("doctor", epilog=APP_HELP, short_help="Name the broken link, and what mends it.")
 @click.option("--front-user", default="", metavar="USER",
               help="Who connects to the socket; else who runs a front server here.")  # fmt: skip
+@click.option("--script", multiple=True, metavar="FILE",
+              help="A program of a cgi-bin. May be given several times.")  # fmt: skip
+@click.option("--error-log", default="", metavar="FILE",
+              help="The front server's, to find why a script gave no headers.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @with_configuration
 def command(app: str, config: str, as_json: bool, **given: Any) -> None:
@@ -46,16 +53,30 @@ def command(app: str, config: str, as_json: bool, **given: Any) -> None:
         sys.exit(PROBLEMS)
 
 
+class _Said(TypedDict):
+    front_user: str
+    scripts: tuple[str, ...]
+    error_log: str
+    environ: dict[str, str]
+
+
 def _meant(app: str, config: str, given: dict[str, Any]) -> Meant:
     """raises click.UsageError, UseError"""
     from gatebridge.config import examine
     from gatebridge.doctor.facts import Meant
 
     front_user = _known(str(given.pop("front_user")))
+    said: _Said = {
+        "front_user": front_user,
+        "scripts": tuple(given.pop("script")),
+        "error_log": str(given.pop("error_log")),
+        "environ": dict(os.environ),
+    }
     binds = tuple(given.get("bind") or ())
     if not app and not config and not given.get("mount"):
         return Meant(
             binds=binds,
+            environ=dict(os.environ),
             control_socket=given.get("control_socket") or "",
             name=given.get("name") or "",
             front_user=front_user,
@@ -68,7 +89,7 @@ def _meant(app: str, config: str, given: dict[str, Any]) -> Meant:
         configuration=configuration,
         problems=tuple(map(str, problems)),
         command=shlex.join(words),
-        front_user=front_user,
+        **said,
     )
 
 
@@ -82,4 +103,4 @@ def _known(user: str) -> str:
 
 for _option in command.params:  # they are serve's, and its help lists them
     if isinstance(_option, click.Option):
-        _option.hidden = _option.name not in (*_SHOWN, "front_user", "as_json")
+        _option.hidden = _option.name not in _SHOWN

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from gatebridge.bind import Bind, parse_bind
-from gatebridge.config.system import control_socket
+from gatebridge.config.clashes import path_of
+from gatebridge.config.system import control_socket, plan_of
 from gatebridge.control_client import call, daemon_name, find
 from gatebridge.doctor.machine import Machine, person
 from gatebridge.doctor.probe import Heard, Reached, listen_to, reach
 from gatebridge.errors import GatebridgeError
+from gatebridge.loading import load_applications
+from gatebridge.serve.trial import run_apart
+from gatebridge.shim_check import examine
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gatebridge.doctor.machine import Person
     from gatebridge.settings import Configuration, Pool
+    from gatebridge.shim_check import Finding
 
 ANSWER_S = 1.0  # for a daemon to answer
+IMPORT_S = 1.5  # for an application to be imported
 _CANNOT_CONNECT = ("fd", "systemd")  # binds that only their starter knows
 
 
@@ -34,6 +42,7 @@ class Meant:
     front_user      that the front server connects as; "" for that of a running one
     scripts         CGI programs
     error_log       of the front server; "" for none
+    environ         that the daemon is started in
     """
 
     configuration: Configuration | None = None
@@ -45,6 +54,7 @@ class Meant:
     front_user: str = ""
     scripts: tuple[str, ...] = ()
     error_log: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 class Facts:
@@ -61,13 +71,29 @@ class Facts:
         configuration = self.meant.configuration
         return configuration.pools if configuration is not None else ()
 
+    def is_said(self, pool: Pool, option: str) -> bool:
+        """Whether somebody said it, so that it is no default."""
+        made = self.meant.configuration
+        origins = made.origins if made is not None else {}
+        return origins.get(f"pool.{pool.name}.{option}", "default") != "default"
+
+    def folders(self, pool: Pool) -> list[str]:
+        """Where a pool's modules are looked for, apart from what is installed."""
+        named = [folder for folder in pool.settings.pythonpath.split(",") if folder]
+        return [path_of(pool.settings, folder) for folder in (".", *named)]
+
+    @property
+    def bind_texts(self) -> list[str]:
+        """As they are written, those of descriptors and systemd included."""
+        if self.meant.binds:
+            return list(self.meant.binds)
+        return [text for pool in self.pools for text in pool.settings.bind]
+
     @cached_property
     def binds(self) -> tuple[Bind, ...]:
         """Where front servers should connect to. raises ConfigError("bind.…")"""
-        texts = list(self.meant.binds)
+        texts = self.bind_texts
         if not texts:
-            texts = [text for pool in self.pools for text in pool.settings.bind]
-        if not texts and self.status is not None:
             texts = [bind["text"] for pool in self.status_pools for bind in pool["binds"]]
         found = [parse_bind(text) for text in texts]
         return tuple(bind for bind in found if bind.family not in _CANNOT_CONNECT)
@@ -84,14 +110,48 @@ class Facts:
             self._heard[bind.text] = listen_to(bind)
         return self._heard[bind.text]
 
+    # -- the application
+
+    @cached_property
+    def failures(self) -> dict[Pool, str]:
+        """Why a pool's applications cannot be loaded, as a worker loads them: with its traceback.
+
+        Tried where no worker of the pool has done it. What takes longer than IMPORT_S is well.
+        raises  ConfigError("trial.…") where it cannot be tried
+        """
+        ready = {
+            pool["name"] for pool in self.status_pools if (pool.get("workers") or {}).get("ready")
+        }
+        if ((self.status or {}).get("reload") or {}).get("state") == "failed":
+            ready = set()
+        found: dict[Pool, str] = {}
+        for pool in self.pools:
+            if pool.name in ready:
+                continue
+            try:
+                run_apart(partial(_load, pool), IMPORT_S)
+            except GatebridgeError as error:
+                if error.code != "trial.timeout":
+                    found[pool] = str(error)
+        return found
+
     # -- the daemon
 
     @cached_property
     def _asked(self) -> tuple[dict[str, Any] | None, GatebridgeError | None]:
+        if not self._means_daemon:
+            return None, None
         try:
             return call(self._control_socket, "status", ANSWER_S), None
         except GatebridgeError as error:
             return None, error
+
+    @property
+    def _means_daemon(self) -> bool:
+        """Not where only programs are named, which need none."""
+        meant = self.meant
+        named = meant.configuration or meant.binds or meant.control_socket or meant.name
+        return bool(named or not (meant.scripts or meant.error_log or meant.problems))
 
     @property
     def _control_socket(self) -> str:
@@ -111,7 +171,7 @@ class Facts:
 
     @property
     def silence(self) -> GatebridgeError | None:
-        """Why the daemon does not answer; None where it does."""
+        """Why the daemon does not answer; None where it does, or none is meant."""
         return self._asked[1]
 
     @property
@@ -129,6 +189,22 @@ class Facts:
                     return its
         return None
 
+    # -- programs
+
+    @cached_property
+    def shims(self) -> list[tuple[str, Finding]]:
+        """(path, what `gatebridge shim check` says) of the programs that gatebridge wrote."""
+        found: list[tuple[str, Finding]] = []
+        for path in self.meant.scripts:
+            try:
+                with open(path, "rb") as file:
+                    if b"gatebridge" not in file.read():
+                        continue
+                found += [(path, finding) for finding in examine(path)]
+            except (OSError, GatebridgeError):
+                continue
+        return found
+
     # -- the front server
 
     @cached_property
@@ -143,3 +219,12 @@ class Facts:
 def _place(bind: Bind) -> tuple[str, str, str, int]:
     path = os.path.abspath(bind.path) if bind.family == "unix" else bind.path
     return bind.family, path, bind.host, bind.port
+
+
+def _load(pool: Pool) -> None:
+    """In a child, as a worker does. What it prints is not ours to show."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    plan_of(pool.settings).apply()
+    load_applications(pool).close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import pwd
 import stat
@@ -80,6 +81,20 @@ class Machine:
 
     def now(self) -> float:
         return time.time()
+
+    def version(self, package: str) -> str:
+        """Of what is installed for this Python; "" for nothing."""
+        try:
+            return importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            return ""
+
+    def needs(self, package: str) -> list[str]:
+        """What it says it requires, as in "click>=8.1.7"."""
+        try:
+            return importlib.metadata.requires(package) or []
+        except importlib.metadata.PackageNotFoundError:
+            return []
 
     def process(self, pid: int) -> Process | None:
         """None when it is gone."""

@@ -67,7 +67,7 @@ def _quoted(text: str) -> str:
     return '"' + text + '"'
 
 
-@check("socket.not_a_socket", "Is what lies at the socket's path a socket?")
+@check("socket.not_a_socket", "Is what lies at the socket's path a socket?", ("worker.start",))
 def not_a_socket(facts: Facts) -> Finding | None:
     for bind in _files(facts):
         if os.path.exists(bind.path) and not _is_socket(bind.path):
@@ -217,7 +217,9 @@ def selinux(facts: Facts) -> Finding | None:
 # -- who listens there?
 
 
-@check("socket.stranger", "Is it this daemon that listens there?", ("socket.protocol",))
+@check(
+    "socket.stranger", "Is it this daemon that listens there?", ("socket.protocol", "worker.start")
+)
 def stranger(facts: Facts) -> Finding | None:
     for bind in facts.binds:
         pid = facts.reached(bind).pid
@@ -236,7 +238,7 @@ def stranger(facts: Facts) -> Finding | None:
     return None
 
 
-@check("socket.protocol", "Does who listens speak the bind's protocol?")
+@check("socket.protocol", "Does who listens speak the bind's protocol?", ("worker.start",))
 def protocol(facts: Facts) -> Finding | None:
     for bind in facts.binds:
         if facts.reached(bind).error is not None:
