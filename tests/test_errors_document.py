@@ -31,7 +31,9 @@ REPEATED = {
     "gatebridge/serve/trial.py",
     "gatebridge/shim.py",
 }
-NO_CODES = {"gatebridge.toml", "wsgi.errors"}  # what begins a text and is none
+# Where lines of the log are put together, and what begins a text there and is no code
+LOGGING = {"apps", "assemble.py", "autostart.py", "daemon.py", "next_steps.py", "serve"}
+NO_CODES = {"wsgi.errors"}
 LINE = re.compile(r"([a-z_]+\.[a-z_]+)[ :]")
 ROW = re.compile(r"\| `([a-z0-9_]+\.[a-z0-9_]+)` \| (.+) \|")
 
@@ -100,7 +102,7 @@ def said_in(path: Path) -> Iterator[tuple[str, int]]:
         elif isinstance(node, ast.Assign) and passer == "":
             if any(isinstance(target, ast.Name) and target.id == "code" for target in node.targets):
                 yield from ((code, node.lineno) for code in literals(node.value))
-    if not name.startswith("gatebridge/fronts/"):  # the texts there are other servers'
+    if path.relative_to(ROOT / "gatebridge").parts[0] in LOGGING:
         yield from ((code, 0) for code in texts_of_lines(tree))
 
 
