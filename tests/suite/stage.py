@@ -214,14 +214,14 @@ class Stage:
             (
                 site,
                 Ground(
-                    servers.free_port(),
+                    port,
                     self.sockets(site.daemon),
                     folder,
                     self.www,
                     self.scripts(),
                 ),
             )
-            for site in sites
+            for site, port in zip(sites, servers.free_ports(len(sites)), strict=True)
         ]
         server: servers.Server = module.start(grounds)
         for site, ground in grounds:
