@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import click
 
 from gatebridge.cli.options import APP_HELP, read_asked, with_configuration
-from gatebridge.errors import UseError
 
 if TYPE_CHECKING:
     from gatebridge.doctor.facts import Meant
@@ -61,13 +60,12 @@ class _Said(TypedDict):
 
 
 def _meant(app: str, config: str, given: dict[str, Any]) -> Meant:
-    """raises click.UsageError, UseError"""
+    """raises click.UsageError"""
     from gatebridge.config import examine
     from gatebridge.doctor.facts import Meant
 
-    front_user = _known(str(given.pop("front_user")))
     said: _Said = {
-        "front_user": front_user,
+        "front_user": _known(str(given.pop("front_user"))),
         "scripts": tuple(given.pop("script")),
         "error_log": str(given.pop("error_log")),
         "environ": dict(os.environ),
@@ -76,10 +74,9 @@ def _meant(app: str, config: str, given: dict[str, Any]) -> Meant:
     if not app and not config and not given.get("mount"):
         return Meant(
             binds=binds,
-            environ=dict(os.environ),
             control_socket=given.get("control_socket") or "",
             name=given.get("name") or "",
-            front_user=front_user,
+            **said,
         )
     configuration, problems = examine(read_asked(app, config, given))
     words = ["gatebridge", "serve", *([app] if app else []), *(["-c", config] if config else [])]
@@ -97,7 +94,7 @@ def _known(user: str) -> str:
     from gatebridge.doctor.machine import person
 
     if user and person(user) is None:
-        raise UseError("doctor.user", f"there is no user {user!r} here")
+        raise click.BadParameter(f"there is no user {user!r} here", param_hint="--front-user")
     return user
 
 

@@ -34,7 +34,7 @@ class Heard:
 
     speaks  "fastcgi", "http" or "tls"; "" for nothing that tells
     data    the first bytes
-    kept    FastCGI: a second question on the same connection is answered, too
+    kept    False for FastCGI that closes the connection after its first answer
     """
 
     speaks: str = ""
@@ -58,18 +58,23 @@ def listen_to(bind: Bind) -> Heard:
     """
     question = b"".join(FastCGIClient().get_values(["FCGI_MPXS_CONNS"]))
     with connect(bind, CONNECT_S) as sock:
-        data = _ask(sock, question) or _ask(sock, b"\r\n\r\n")  # HTTP waits for its lines' ends
-        speaks = _speaks(data)
-        kept = speaks != "fastcgi" or _speaks(_ask(sock, question)) == "fastcgi"
-    return Heard(speaks, data[:64], kept)
+        data = _ask(sock, question)
+        if data is None:
+            data = _ask(sock, b"\r\n\r\n")  # HTTP waits for its lines' ends
+        speaks = _speaks(data or b"")
+        kept = speaks != "fastcgi" or _ask(sock, question) != b""
+    return Heard(speaks, (data or b"")[:64], kept)
 
 
-def _ask(sock: socket.socket, question: bytes) -> bytes:
+def _ask(sock: socket.socket, question: bytes) -> bytes | None:
+    """What it answers. None: nothing yet; b"": it has closed the connection."""
     try:
         sock.settimeout(ANSWER_S)
         sock.sendall(question)
         return sock.recv(4096)
-    except OSError:  # it went away, or waits for more
+    except TimeoutError:
+        return None
+    except OSError:
         return b""
 
 

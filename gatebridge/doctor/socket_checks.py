@@ -271,7 +271,7 @@ def keep_conn(facts: Facts) -> Finding | None:
         if not facts.heard(bind).kept:
             return Finding(
                 f"{bind.text} closes the connection after one answer, although it may be kept",
-                "a second FCGI_GET_VALUES on the same connection was not answered",
+                "it was closed when a second FCGI_GET_VALUES came",
                 "leave keepalive and fastcgi_keep_conn out of the front server's configuration",
                 WARNING,
             )
