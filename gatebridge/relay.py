@@ -1,16 +1,15 @@
 """CGI to a running daemon over a Unix socket, once: what `gatebridge shim new` writes.
 
 Everything below the mark is copied into the written file, which imports nothing else: the
-interpreter's start is most of what a request costs. What is rare stands in relay_duplex.py and
-relay_start.py; the file holds their text, and compiles it when it is needed.
+interpreter's start is most of what a request costs, and each line that it compiles adds to it.
+What is rare stands in relay_fail.py, relay_duplex.py and relay_start.py; the file holds their
+text, and compiles it when it is needed.
 """
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-    from typing import Any, NoReturn
-
-    Put = Callable[[int, bytes], None]
+    from collections.abc import Callable
+    from typing import Any
 
 # What a written file has in place of these lines; see relay_baked.py.
 BASE = b""
@@ -22,102 +21,64 @@ FRESH_S = 60
 RARE: "dict[str, str]" = {}
 
 # --- written into relays from here on
-import _socket  # noqa: E402
+import _socket as net  # noqa: E402
 import posix  # noqa: E402
-from _socket import AF_UNIX, SOCK_STREAM, SOL_SOCKET, socket  # noqa: E402
-
-SO_PEERCRED = getattr(_socket, "SO_PEERCRED", 0)  # else the folder's owner and mode have to do
+import sys  # noqa: E402
 
 STATE = BASE + b"/gatebridge-%d" % posix.geteuid()
+ENDED = b"\1\3\0\1\0\x08" + bytes(10)  # well
 wrote = False  # a byte went to the server
 
 
-def say(text: bytes) -> None:
-    try:
-        posix.write(2, b"gatebridge: relay." + text + b"\n")
-    except OSError:
-        pass
-
-
-def fail(status: bytes, text: bytes) -> "NoReturn":
-    say(text)
-    if not wrote:
-        head = b"Status: " + status + b"\r\nContent-Type: text/plain\r\n"
-        more = b"Retry-After: 1\r\n\r\n" if status[:3] == b"503" else b"\r\n"
-        is_head = posix.environ.get(b"REQUEST_METHOD") == b"HEAD"
-        put(1, head + more + (b"" if is_head else status + b"\n"))
-    posix._exit(1)
-
-
-def one_shot(text: bytes = b"") -> "NoReturn":
-    if text:
-        say(text)
-    try:
-        posix.execv(ONESHOT[0], ONESHOT)
-    except OSError as error:
-        fail(b"500 Internal Server Error", b"oneshot: %a" % error)
-
-
-def link() -> "socket | None":
-    """The daemon's socket, or None where nobody listens."""
-    try:
-        found = posix.lstat(STATE)
-        if found.st_mode & 0o170777 != 0o040700 or found.st_uid != posix.geteuid():
-            one_shot(b"folder: %s is not a folder of this user's alone, mode 0700" % STATE)
-        sock = socket(AF_UNIX, SOCK_STREAM)
-        sock.connect(STATE + b"/" + NAME + b".sock")
-        if SO_PEERCRED:
-            uid = memoryview(sock.getsockopt(SOL_SOCKET, SO_PEERCRED, 12)).cast("I")[1]
-            if uid not in (0, posix.geteuid()):
-                one_shot(b"stranger: user %d listens in %s" % (uid, STATE))
-        return sock
-    except (FileNotFoundError, ConnectionRefusedError):
-        return None
-    except OSError as error:
-        one_shot(b"folder: %s: %a" % (STATE, error))
-
-
 def rare(part: str, name: str) -> "Callable[..., Any]":
-    exec(compile(RARE[part], part, "exec"), globals())
+    if part in RARE:
+        exec(compile(RARE.pop(part), part, "exec"), globals())
     found: Callable[..., Any] = globals()[name]
     return found
 
 
+def timeval(seconds: int) -> bytes:
+    size = 8 if sys.maxsize >> 32 else 4
+    return seconds.to_bytes(size, sys.byteorder) + bytes(size)
+
+
+def link() -> "net.socket | None":
+    """The daemon's socket, or None where nobody listens."""
+    why = b""
+    try:
+        found = posix.lstat(STATE)
+        if found.st_mode & 0o170777 == 0o040700 and found.st_uid == posix.geteuid():
+            sock = net.socket(net.AF_UNIX, net.SOCK_STREAM)
+            sock.setsockopt(net.SOL_SOCKET, net.SO_SNDTIMEO, timeval(WAIT_S))
+            sock.connect(STATE + b"/" + NAME + b".sock")
+            if not hasattr(net, "SO_PEERCRED"):
+                return sock  # the folder's owner and mode have to do
+            peer = sock.getsockopt(net.SOL_SOCKET, net.SO_PEERCRED, 12)
+            uid = int.from_bytes(peer[4:8], sys.byteorder)
+            if uid in (0, found.st_uid):
+                return sock
+            why = b"stranger: user %d listens in %s" % (uid, STATE)
+        else:
+            why = b"folder: %s is not a folder of this user's alone, mode 0700" % STATE
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    except BlockingIOError:
+        rare("fail", "fail")(b"503", b"overloaded: the daemon accepts nobody")
+    except OSError as error:
+        why = b"folder: %s: %a" % (STATE, error)
+    rare("fail", "one_shot")(why)
+    return None
+
+
 def put(fd: int, data: bytes) -> None:
     global wrote
-    wrote = wrote or fd == 1
+    wrote = wrote or (fd == 1 and data != b"")
     try:
         while data:
             data = data[posix.write(fd, data) :]
     except OSError:
         if fd == 1:  # the server has left; the closed socket tells the daemon
             posix._exit(1)
-
-
-def answer(put: "Put") -> "Generator[None, bytes, int]":
-    """Takes FastCGI records, cut anywhere; returns the exit status."""
-    data = b""
-    while True:
-        while len(data) < 8:
-            data += yield
-        kind, size, pad, ours = data[1], data[4] << 8 | data[5], data[6], data[2:4] == b"\0\1"
-        if data[0] != 1 or (kind == 3 and ours and size != 8):
-            fail(b"502 Bad Gateway", b"garbage: the daemon does not speak FastCGI")
-        data = data[8:]
-        if kind == 3 and ours:
-            while len(data) < 8:
-                data += yield
-            if data[4]:
-                fail(b"503 Service Unavailable", b"overloaded: the daemon refuses the request")
-            return min(int.from_bytes(data[:4], "big"), 255)
-        fd = kind - 5 if ours and kind in (6, 7) else 0
-        for left, to in (size, fd), (pad, 0):
-            while left:
-                data = data or (yield)
-                piece, data = data[:left], data[left:]
-                left -= len(piece)
-                if to:
-                    put(to, piece)
 
 
 def request(ended: bool) -> bytes:
@@ -157,35 +118,27 @@ def main() -> None:
         data = data[sock.send(data) :]
     except OSError:  # not one byte was taken: a daemon that is just leaving
         sock = rare("start", "begin")()
-    posix._exit(relay(sock, data, left))
+    got = b"" if data or left else answer(sock)
+    posix._exit(rare("duplex", "duplex")(sock, data, left, got))
 
 
-def relay(sock: "socket", data: bytes, left: int) -> int:
-    """Hand the request over and its answer back; returns the exit status."""
-    if left:
-        status: int = rare("duplex", "duplex")(sock, data, left, None)
-        return status
-    take = answer(put)
-    next(take)
+def answer(sock: "net.socket") -> bytes:
+    """Pass on an answer that comes at once and in whole records, as nearly all do.
+
+    Returns the bytes after which it has to be looked at more closely.
+    """
+    sock.setsockopt(net.SOL_SOCKET, net.SO_RCVTIMEO, timeval(1))
     try:
-        if data:
-            sock.sendall(data)
-    except OSError:
-        pass  # it may have answered all the same
-    try:
-        sock.settimeout(1)
         while data := sock.recv(65536):
-            take.send(data)
-    except StopIteration as end:
-        status = end.value
-        return status
-    except TimeoutError:  # now somebody has to look whether the client is still there
-        status = rare("duplex", "duplex")(sock, b"", 0, take)
-        return status
-    except OSError:
+            while data:
+                size = int.from_bytes(data[4:6], "big")
+                if data[:4] == b"\1\6\0\1" and len(data) >= 8 + size + data[6]:
+                    put(1, data[8 : 8 + size])
+                    data = data[8 + size + data[6] :]
+                elif data[:16] == ENDED:
+                    posix._exit(0)
+                else:
+                    return data
+    except OSError:  # now somebody has to look whether the client is still there
         pass
-    cut()
-
-
-def cut() -> "NoReturn":
-    fail(b"502 Bad Gateway", b"cut: the daemon closed the connection before its answer's end")
+    return b""

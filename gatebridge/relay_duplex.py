@@ -1,4 +1,4 @@
-"""The part of a relay for requests with a body, and for answers that are long in coming.
+"""The part of a relay for requests with a body, and for answers that are long or late.
 
 Both directions at once, each with one buffer of about 64 KiB. Descriptors 0 to 2 are shared with
 others, so they stay blocking: they are read and written as poll() says.
@@ -6,12 +6,12 @@ others, so they stay blocking: they are read and written as poll() says.
 
 import posix
 
-from gatebridge.relay import answer, cut, put
+from gatebridge.relay import put, rare, wrote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 # --- written into relays from here on
 
@@ -19,7 +19,37 @@ from select import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, poll  # noqa: E4
 
 PIECE = 65528  # bytes of a STDIN record, and of an answer that waits
 SURE = 4096  # PIPE_BUF: what a pipe takes without blocking where poll() says POLLOUT
-DRAIN = 16 << 20  # bytes of an unread body that are taken, so that the answer arrives
+DRAIN = 16 << 20  # as in relay_fail.py
+
+
+class Broken(Exception):
+    """(code, text) for relay_fail.py."""
+
+
+def answer(put: "Callable[[int, bytes], None]") -> "Generator[None, bytes, int]":
+    """Takes FastCGI records, cut anywhere; returns the exit status. raises Broken"""
+    data = b""
+    while True:
+        while len(data) < 8:
+            data += yield
+        kind, size, pad, ours = data[1], data[4] << 8 | data[5], data[6], data[2:4] == b"\0\1"
+        if data[0] != 1 or (kind == 3 and ours and size != 8):
+            raise Broken(b"502", b"garbage: the daemon does not speak FastCGI")
+        data = data[8:]
+        if kind == 3 and ours:
+            while len(data) < 8:
+                data += yield
+            if data[4]:
+                raise Broken(b"503", b"overloaded: the daemon refuses the request")
+            return min(int.from_bytes(data[:4], "big"), 255)
+        fd = kind - 5 if ours and kind in (6, 7) else 0
+        for left, to in (size, fd), (pad, 0):
+            while left:
+                data = data or (yield)
+                piece, data = data[:left], data[left:]
+                left -= len(piece)
+                if to:
+                    put(to, piece)
 
 
 class Duplex:
@@ -92,21 +122,33 @@ class Duplex:
             return
         except OSError:
             data = b""
-        if not data:
-            put(1, bytes(self.waits))
-            cut()
+        self.hear(data, take)
+
+    def hear(self, data: bytes, take: "Generator[None, bytes, int]") -> None:
+        """What came from the daemon, b"" for its end."""
         try:
+            if not data:
+                why = b"cut: the daemon closed the connection before its answer's end"
+                raise Broken(b"502", why)
             take.send(data)
+            return
         except StopIteration as end:
             self.status = end.value
-            self.data = b""
-            if not 0 < self.left <= DRAIN:
-                self.left = 0
+        except Broken as broken:
+            code, text = broken.args
+            rare("fail", "say")(text)
+            if not (wrote or self.waits):
+                self.waits += rare("fail", "page")(code)
+            self.status = 1
+        self.data = b""
+        if not 0 < self.left <= DRAIN:
+            self.left = 0
 
-    def run(self, take: "Generator[None, bytes, int] | None") -> int:
-        if take is None:
-            take = answer(self.put)
-            next(take)
+    def run(self, got: bytes) -> int:
+        take = answer(self.put)
+        next(take)
+        if got:
+            self.hear(got, take)
         while self.status < 0 or self.waits or self.left:
             found = self.ready()
             if 1 in found:
@@ -121,8 +163,6 @@ class Duplex:
         return self.status
 
 
-def duplex(
-    sock: "socket", data: bytes, left: int, take: "Generator[None, bytes, int] | None"
-) -> int:
-    """Returns the exit status. take: the answer's reader, where it has begun."""
-    return Duplex(sock, data, left).run(take)
+def duplex(sock: "socket", data: bytes, left: int, got: bytes) -> int:
+    """Returns the exit status. got: of the answer, not yet looked at."""
+    return Duplex(sock, data, left).run(got)

@@ -6,7 +6,7 @@ it while nobody listens may start one. Exit of a process releases it, whatever h
 
 import posix
 
-from gatebridge.relay import FRESH_S, NAME, START, STATE, WAIT_S, link, one_shot
+from gatebridge.relay import FRESH_S, NAME, START, STATE, WAIT_S, link, rare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def begin() -> "socket":
     try:
         return wait()
     except OSError as error:
-        one_shot(b"folder: %s: %a" % (STATE, error))
+        rare("fail", "one_shot")(b"folder: %s: %a" % (STATE, error))
+        raise  # it never returns
 
 
 def wait() -> "socket":
@@ -64,7 +65,9 @@ def wait() -> "socket":
             posix.close(lock)
             return sock
         if monotonic() >= end:
-            one_shot(b"start: no daemon serves after %d s; see %s.log" % (WAIT_S, FILE))
+            rare("fail", "one_shot")(
+                b"start: no daemon serves after %d s; see %s.log" % (WAIT_S, FILE)
+            )
         sleep(pause)
         pause = min(2 * pause, longest)
 
@@ -98,7 +101,7 @@ def give_up(mine: bool) -> None:
         reason = b"the daemon ended without a word; see %s.log" % FILE
         note(reason)
     if reason:
-        one_shot(b"start: " + reason if mine else b"")
+        rare("fail", "one_shot")(b"start: " + reason if mine else b"")
 
 
 def failure() -> bytes:
@@ -129,7 +132,7 @@ def start(lock: int) -> None:
     except OSError as error:
         reason = b"no process for the daemon: %a" % error
         note(reason)
-        one_shot(b"start: " + reason)
+        rare("fail", "one_shot")(b"start: " + reason)
     if child:
         try:
             posix.waitpid(child, 0)

@@ -49,6 +49,7 @@ RANKS = {
     "gatebridge.relay_baked": 0,
     "gatebridge.relay_build": 8,
     "gatebridge.relay_duplex": 9,
+    "gatebridge.relay_fail": 9,
     "gatebridge.relay_place": 0,
     "gatebridge.relay_start": 9,
     "gatebridge.relay_text": 9,
