@@ -34,8 +34,10 @@ _TEXT = """\
 {constants}
 
 {hot}
-# Compiled when they are needed: requests with a body, and the start of the daemon.
+# Compiled when they are needed: failures, requests with a body, and the start of the daemon.
 RARE = {{
+    "fail": r'''
+{fail}''',
     "duplex": r'''
 {duplex}''',
     "start": r'''
@@ -103,6 +105,7 @@ def relay_text(baked: Baked, title: str) -> str:
         version=__version__,
         constants="\n".join(_constants(baked)),
         hot=_source("relay"),
+        fail=_source("relay_fail"),
         duplex=_source("relay_duplex"),
         start=_source("relay_start"),
     )
@@ -171,9 +174,13 @@ def _unfit(base: str, beside: str) -> str:
     path = f"{base}/gatebridge-{_LARGEST_UID}/{'0' * 16}.sock"
     if len(os.fsencode(path)) > _LONGEST:
         return f"is too long: a socket's path has at most {_LONGEST} bytes"
-    if os.path.realpath(base) == beside or os.path.realpath(base).startswith(beside + os.sep):
+    real, beside = os.path.realpath(base), os.path.realpath(beside)
+    if os.path.commonpath((real, beside)) == beside:
         return "lies beside the shim, where a web server may show what is in it"
-    mode = os.stat(base).st_mode
+    found = os.stat(base)
+    if os.geteuid() and found.st_uid not in (0, os.geteuid()):  # root may write another's shim
+        return f"belongs to user {found.st_uid}, who could put a folder in our place"
+    mode = found.st_mode
     if mode & 0o022 and not mode & stat.S_ISVTX:
         return "can be written by others and is not sticky: they could put a folder in our place"
     return _without_sockets(base)

@@ -12,6 +12,8 @@ import shlex
 import stat
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gatebridge.errors import ConfigError
@@ -146,18 +148,44 @@ def _sources() -> str:
 
 
 def write(path: str, text: str | bytes, overwrite: bool) -> None:
-    """Put a shim where it belongs, executable. raises ConfigError("shim.…")"""
-    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if overwrite else os.O_EXCL)
+    """Put a shim where it belongs, executable. raises ConfigError("shim.…")
+
+    At any moment the old file is there or the new one, whole: requests come meanwhile.
+    """
+    data = text.encode("utf-8") if isinstance(text, str) else text
     try:
-        fd = os.open(path, flags, 0o755)
+        before = os.lstat(path) if overwrite and os.path.isfile(path) else None
+        if not overwrite:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            _replace(path, data, before)
+        except OSError:
+            if not overwrite:
+                os.unlink(path)
+            raise
     except FileExistsError as error:
         raise ConfigError("shim.exists", f"{path} exists; --force writes over it") from error
     except OSError as error:
         raise ConfigError("shim.write", f"cannot write {path}: {error}") from error
-    with os.fdopen(fd, "wb") as file:
-        file.write(text.encode("utf-8") if isinstance(text, str) else text)
-    mode = stat.S_IMODE(os.stat(path).st_mode)
-    os.chmod(path, mode | 0o111 & ~_umask())
+
+
+def _replace(path: str, data: bytes, before: os.stat_result | None) -> None:
+    """before: of the file that is written over, whose owner and mode stay. raises OSError"""
+    folder, name = os.path.split(os.path.abspath(path))
+    fd, beside = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            mode = 0o755 & ~_umask()
+            if before is not None and stat.S_ISREG(before.st_mode):
+                mode = before.st_mode & 0o777 | 0o111 & ~_umask()
+                with suppress(PermissionError):  # only root gives files away
+                    os.fchown(fd, before.st_uid, before.st_gid)
+            os.fchmod(fd, mode)
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
 
 
 def _umask() -> int:

@@ -61,7 +61,7 @@ def test_one_request_imports_next_to_nothing(tmp_path: Path) -> None:
 
 def test_it_compiles_little_where_nothing_is_rare() -> None:
     hot = relay_text(ODD, "x").partition("\nRARE = ")[0]
-    assert len(hot.splitlines()) < 180
+    assert len(hot.splitlines()) < 150
 
 
 # --- bake()
@@ -138,6 +138,21 @@ def test_T8_no_state_beside_the_shim(short: Path) -> None:
         assert "beside the shim" in refused(str(base), str(short / "site.cgi"))
 
 
+def test_T8_nor_by_way_of_a_link(short: Path) -> None:
+    (short / "real" / "cgi-bin" / "state").mkdir(parents=True)
+    (short / "link").symlink_to(short / "real")
+    inside = short / "link" / "cgi-bin" / "state"
+    assert "beside the shim" in refused(str(inside), str(short / "link" / "cgi-bin" / "x.cgi"))
+
+
+def test_T23_whoever_owns_the_place_could_put_a_folder_in_ours(short: Path, monkeypatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    if short.stat().st_uid == 0:
+        check_base(str(short), "/srv/site.cgi")
+        os.chown(short, 4712, -1)
+    assert f"belongs to user {short.stat().st_uid}" in refused(str(short))
+
+
 def test_a_path_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
     deep = tmp_path / ("x" * 80)
     deep.mkdir()
@@ -179,3 +194,38 @@ def test_it_is_written_executable(tmp_path: Path) -> None:
     write(str(path), b"\x7fELF", False)
     assert os.access(path, os.X_OK)
     assert path.read_bytes() == b"\x7fELF"
+
+
+def test_a_file_that_runs_can_be_written_anew(tmp_path: Path) -> None:
+    """A request meets the old one or the new one, never a part."""
+    path = tmp_path / "site.cgi"
+    path.write_bytes(Path("/bin/cat").read_bytes())
+    path.chmod(0o700)
+    with subprocess.Popen([path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        before = path.stat().st_ino
+        write(str(path), "#!/bin/sh\n", True)
+        assert process.communicate(b"still the old one") == (b"still the old one", None)
+    assert path.read_text() == "#!/bin/sh\n"
+    assert path.stat().st_ino != before
+    assert path.stat().st_mode & 0o744 == 0o700
+    assert os.listdir(tmp_path) == ["site.cgi"]
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("kept")
+    (tmp_path / "site.cgi").symlink_to(tmp_path / "victim")
+    write(str(tmp_path / "site.cgi"), "#!/bin/sh\n", True)
+    assert (tmp_path / "victim").read_text() == "kept"
+    assert not (tmp_path / "site.cgi").is_symlink()
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fchmod", full)
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError) as raised:
+            write(str(tmp_path / "site.cgi"), b"x", overwrite)
+        assert raised.value.code == "shim.write"
+    assert os.listdir(tmp_path) == []
