@@ -6,7 +6,9 @@ the same client; the kernel's refusal to start it is a line of the server's own.
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -20,10 +22,12 @@ _CUT: Final = 300  # bytes of a line
 _COMPLAINT: Final = re.compile(
     r"(?:Premature end of script headers|End of script output before headers)"
     r"(?::\s*(?P<name>[^\s,]+))?"
+    r"|malformed header from script '(?P<malformed>[^']+)'"
     r"|upstream prematurely closed FastCGI stdout while reading response header"
     r"|FastCGI process exited unexpectedly",
     re.I,
 )
+_EXECUTED: Final = re.compile(r"exec of '([^']+)' failed")
 _CLIENT: Final = re.compile(r"\[client ([^\]]+)\]|client: ([0-9A-Fa-f.:]+)")
 
 # (what a line says, cause, what mends it): the first row that any line before it matches
@@ -75,43 +79,62 @@ def trace(lines: Sequence[str], names: Sequence[str] = ()) -> Traced | None:
     """
     for at in range(len(lines) - 1, -1, -1):
         found = _COMPLAINT.search(lines[at])
-        if found and _is_meant(found["name"], lines[at], names):
-            return _traced(lines, at, found["name"] or "")
+        if found is None:
+            continue
+        name = found["name"] or found["malformed"] or ""
+        if _is_meant(name, lines[at], names):
+            return _traced(lines, at, name)
     return None
 
 
-def _is_meant(name: str | None, line: str, names: Sequence[str]) -> bool:
+def _is_meant(name: str, line: str, names: Sequence[str]) -> bool:
     return not names or name in names or any(f"/{one}" in line for one in names)
 
 
 def _traced(lines: Sequence[str], at: int, name: str) -> Traced:
-    said = _said_before(lines, at)
-    shown = tuple(line[:_CUT] for line in [*said[-_SHOWN + 1 :], lines[at]])
+    said = [*_said_before(lines, at, name), lines[at]]
+    shown = tuple(line[:_CUT] for line in said[-_SHOWN:])
     who = f"{name}: " if name else ""
+    paths = [hit[1] for line in said if (hit := _EXECUTED.search(line))]
+    file = shlex.quote(paths[-1] if paths else name or "FILE")
     for pattern, cause, mend in _CAUSES:
         match = next((hit for line in reversed(said) if (hit := re.search(pattern, line))), None)
         if match is not None:
-            words = match[0] if match[0] not in cause else ""
-            return Traced(f"{who}{cause}{f' ({words})' if words else ''}"[:_CUT], mend, shown)
+            words = f" ({match[0]})" if match[0].partition(":")[2] else ""
+            return Traced(f"{who}{cause}{words}"[:_CUT], mend.replace("FILE", file), shown)
     return Traced(
         f"{who}the program ended without a word",
-        "run it by hand as the web server's user: env -i REQUEST_METHOD=GET FILE",
+        f"run it by hand as the web server's user: env -i REQUEST_METHOD=GET {file}",
         shown,
     )
 
 
-def _said_before(lines: Sequence[str], at: int) -> list[str]:
-    """Lines of the same request: back to the complaint before, of the same client if it is told."""
+def _said_before(lines: Sequence[str], at: int, name: str) -> list[str]:
+    """Lines of the same request, as far as they tell.
+
+    Those that name no client belong to the next complaint after them; those of the client are
+    taken back to its own complaint before.
+    """
     client = _client(lines[at])
     found = []
+    is_next = True
     for line in reversed(lines[max(0, at - _BEFORE) : at]):
         other = _client(line)
-        if client and other and other != client:
+        complaint = _COMPLAINT.search(line)
+        if complaint is not None and not (name and complaint["malformed"] == name):
+            if other == client:
+                break
+            is_next = False
+        elif _executes_another(line, name) or (client and other and other != client):
             continue
-        if _COMPLAINT.search(line):
-            break
-        found.append(line)
+        elif other or is_next:
+            found.append(line)
     return found[::-1]
+
+
+def _executes_another(line: str, name: str) -> bool:
+    executed = _EXECUTED.search(line)
+    return bool(name and executed and os.path.basename(executed[1]) != name)
 
 
 def _client(line: str) -> str:

@@ -163,6 +163,51 @@ def test_what_is_behind_it(machine: Fake, lines: list[str], words: str) -> None:
     assert lines[-1] in report.found[0].finding.evidence
 
 
+# As Apache 2.4.71 (mod_cgid) wrote it, of seven programs in turn.
+REAL = """\
+[cgid:error] [pid 30:tid 30] (8)Exec format error: AH01241: exec of '/srv/cgi/noshebang.cgi' failed
+[cgid:error] [pid 9:tid 44] [client 127.0.0.1:40840] End of script output before headers: noshebang.cgi
+[cgid:error] [pid 34:tid 34] (2)No such file or directory: AH01241: exec of '/srv/cgi/noint.cgi' failed
+[cgid:error] [pid 7:tid 12] [client 127.0.0.1:40852] End of script output before headers: noint.cgi
+[cgid:error] [pid 42:tid 42] (13)Permission denied: AH01241: exec of '/srv/cgi/noexec.cgi' failed
+[cgid:error] [pid 7:tid 13] [client 127.0.0.1:40876] End of script output before headers: noexec.cgi
+Traceback (most recent call last):
+  File "/srv/cgi/mod.cgi", line 2, in <module>
+    import absent_mod
+ModuleNotFoundError: No module named 'absent_mod'
+[cgid:error] [pid 7:tid 15] [client 127.0.0.1:40880] End of script output before headers: mod.cgi
+[cgid:error] [pid 7:tid 16] [client 127.0.0.1:40882] malformed header from script 'bad.cgi': Bad header: hello
+  File "/srv/cgi/syn.cgi", line 2
+    print "x"
+    ^^^^^^^^^
+SyntaxError: Missing parentheses in call to 'print'. Did you mean print(...)?
+[cgid:error] [pid 7:tid 18] [client 127.0.0.1:40896] End of script output before headers: syn.cgi
+"""  # noqa: E501 - its lines are long
+
+
+@pytest.mark.parametrize(("name", "words", "mend"), [
+    ("noshebang.cgi", "no #! line", "#!/usr/bin/python3"),
+    ("noint.cgi", "the interpreter", "gatebridge doctor --script /srv/cgi/noint.cgi"),
+    ("noexec.cgi", "may not execute", "chmod +x /srv/cgi/noexec.cgi"),
+    ("mod.cgi", "No module named 'absent_mod'", "install it"),
+    ("bad.cgi", "something before its headers", "print Content-Type"),
+    ("syn.cgi", "SyntaxError: Missing parentheses", "docs/migration.md"),
+])  # fmt: skip
+def test_a_real_log(name: str, words: str, mend: str) -> None:
+    traced = trace(REAL.splitlines(), [name])
+    assert traced is not None
+    assert traced.cause.startswith(f"{name}: ")
+    assert words in traced.cause
+    assert mend in traced.mend
+
+
+def test_the_kernel_s_refusal_of_another_program_is_not_taken() -> None:
+    lines = REAL.splitlines()
+    traced = trace([lines[0], lines[3]])
+    assert traced is not None
+    assert "without a word" in traced.cause
+
+
 def test_a_log_without_it(machine: Fake) -> None:
     Path("error.log").write_text("[notice] Apache configured\nValueError: of somebody else\n")
     assert ids(doctor(machine, error_log="error.log")) == []
