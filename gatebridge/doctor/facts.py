@@ -175,6 +175,11 @@ class Facts:
         return self._asked[1]
 
     @property
+    def silence_text(self) -> str:
+        """Without the list of all other daemons."""
+        return str(self.silence or "").partition("; there are ")[0]
+
+    @property
     def status_pools(self) -> list[dict[str, Any]]:
         """Its pools, each with its name."""
         pools = (self.status or {}).get("pools", {})

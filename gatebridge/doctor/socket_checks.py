@@ -87,7 +87,7 @@ def missing(facts: Facts) -> Finding | None:
         if facts.status is None:
             return Finding(
                 f"there is no socket {bind.path}: no daemon is running",
-                f"{os.path.abspath(bind.path)} does not exist; {facts.silence}",
+                f"{os.path.abspath(bind.path)} does not exist; {facts.silence_text}",
                 facts.meant.command,
             )
         there = [one["text"] for pool in facts.status_pools for one in pool["binds"]]

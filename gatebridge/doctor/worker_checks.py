@@ -54,7 +54,7 @@ def not_running(facts: Facts) -> Finding | None:
     silence = facts.silence
     if silence is None or facts.bind_texts or silence.code not in _GONE:
         return None
-    return Finding("no daemon is running", str(silence), facts.meant.command)
+    return Finding("no daemon is running", facts.silence_text, facts.meant.command)
 
 
 @check("worker.control", "Does the daemon's own process answer?")
