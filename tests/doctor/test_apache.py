@@ -45,7 +45,8 @@ def server(folder: Path) -> Iterator[Server]:
             f"{modules()}\n"
             f'PidFile "{folder}/pid"\nErrorLog "{folder}/error.log"\nScriptSock "{folder}/sock"\n'
             f'FcgidIPCDir "{folder}/fcgid"\nFcgidProcessTableFile "{folder}/fcgid_shm"\n'
-            f'Mutex "file:{folder}" default\nServerName x\nListen 127.0.0.1:{port}\n'
+            f'Mutex "file:{folder}" default\nServerName x\n'
+            f"TypesConfig /dev/null\nListen 127.0.0.1:{port}\n"
             f'ScriptAlias /cgi/ "{folder}/cgi/"\n<Directory />\nRequire all granted\n</Directory>\n'
         )
         words = ("-d", str(folder), "-f", str(folder / "apache.conf"), "-DFOREGROUND")
