@@ -117,7 +117,8 @@ def F112_every_refusal_is_a_503_or_ends_what_was_begun(stand: Stand) -> None:
 
     stand.peer(script)
     for _ in range(3):
-        assert stand.ask().status == "503 Service Unavailable"
+        got = stand.ask().status
+        assert got == "503 Service Unavailable"
     done = stand.ask()
     assert (done.code, done.out) == (1, document(b"x"))
 

@@ -140,7 +140,8 @@ class Conversation:
             found.append(got[2])
 
     def params(self) -> dict[bytes, bytes]:
-        assert self.receive() == (BEGIN, 1, b"\0\1\0\0\0\0\0\0")
+        begin = self.receive()
+        assert begin == (BEGIN, 1, b"\0\1\0\0\0\0\0\0")
         block = self.stream(PARAMS)
         found: dict[bytes, bytes] = {}
         at = 0

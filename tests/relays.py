@@ -6,6 +6,7 @@ def test_relay(row, tmp_path):
         row(stand)
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -67,7 +68,8 @@ def C22_called_directly_it_says_what_it_is(stand: Stand) -> None:
 def C04_arguments_change_nothing(stand: Stand) -> None:
     stand.peer(reply)
     for words in (["-d"], ["--help"], ["-c", "evil"]):
-        assert stand.ask(b"", *words).body == b"ok"
+        got = stand.ask(b"", *words).body
+        assert got == b"ok"
 
 
 @row
@@ -105,13 +107,14 @@ def C18_HTTP_PROXY_goes_nowhere(stand: Stand) -> None:
         talk.answer()
 
     stand.peer(script)
-    assert stand.ask(HTTP_PROXY="evil", HTTP_PROXY_X="kept").body == b"ok"
+    got = stand.ask(HTTP_PROXY="evil", HTTP_PROXY_X="kept").body
+    assert got == b"ok"
     assert b"HTTP_PROXY" not in seen[0]
     assert seen[0][b"HTTP_PROXY_X"] == b"kept"
 
 
-def _body(stand: Stand, sent: bytes, **vars: str | None) -> tuple[bytes, bytes]:
-    """What the daemon got, and what stayed in standard input, which is never closed."""
+def _body(stand: Stand, sent: bytes, **vars: str | None) -> bytes:
+    """What the daemon got; standard input is never closed."""
     got: list[bytes] = []
 
     def script(talk: Conversation) -> None:
@@ -122,33 +125,38 @@ def _body(stand: Stand, sent: bytes, **vars: str | None) -> tuple[bytes, bytes]:
     process = stand.start(REQUEST_METHOD="POST", **vars)
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(sent)
-    assert process.stdout.read() == document(b"ok")
-    assert process.wait(DEADLINE_S) == 0
-    return got[0], sent[len(got[0]) :]
+    with contextlib.suppress(BrokenPipeError):  # who reads no body may have answered already
+        process.stdin.write(sent)
+    out, code = process.stdout.read(), process.wait(DEADLINE_S)
+    assert (out, code) == (document(b"ok"), 0)
+    return got[0]
 
 
 @row
 def C02_no_more_than_content_length_is_taken(stand: Stand) -> None:
-    assert _body(stand, b"hello" + b"surplus", CONTENT_LENGTH="5")[0] == b"hello"
+    got = _body(stand, b"hello" + b"surplus", CONTENT_LENGTH="5")
+    assert got == b"hello"
 
 
 @row
 def C03_without_content_length_standard_input_is_not_read(stand: Stand) -> None:
-    assert _body(stand, b"not ours", CONTENT_LENGTH=None)[0] == b""
+    got = _body(stand, b"not ours", CONTENT_LENGTH=None)
+    assert got == b""
 
 
 @row
 def C03_an_empty_or_zero_length_is_no_body(stand: Stand) -> None:
-    assert _body(stand, b"not ours", CONTENT_LENGTH="")[0] == b""
+    got = _body(stand, b"not ours", CONTENT_LENGTH="")
+    assert got == b""
 
 
 @row
 def T9_a_malformed_length_is_left_to_the_daemon(stand: Stand) -> None:
     for length in ("abc", "-2", "1e3", " 5", "9" * 19, "5,5"):
-        stand.peers and stand.peers.pop().close()
-        stand.path("sock").unlink(missing_ok=True)
-        assert _body(stand, b"not ours", CONTENT_LENGTH=length)[0] == b""
+        got = _body(stand, b"not ours", CONTENT_LENGTH=length)
+        assert got == b"", length
+        stand.peers.pop().close()
+        stand.path("sock").unlink()
 
 
 @row
@@ -174,7 +182,8 @@ def F046a_a_short_body_ends(stand: Stand) -> None:
         talk.answer()
 
     stand.peer(script)
-    assert stand.ask(b"hal", REQUEST_METHOD="POST", CONTENT_LENGTH="5").body == b"ok"
+    done = stand.ask(b"hal", REQUEST_METHOD="POST", CONTENT_LENGTH="5")
+    assert done.body == b"ok"
     assert got == [b"hal"]
 
 
@@ -200,7 +209,8 @@ def a_large_answer_arrives_unchanged(stand: Stand) -> None:
         talk.answer(body)
 
     stand.peer(script)
-    assert stand.ask().body == body
+    got = stand.ask().body
+    assert got == body
 
 
 @row
@@ -255,8 +265,10 @@ def an_answer_arrives_as_it_is_sent(stand: Stand) -> None:
     go[1].set()
     assert os.read(process.stderr.fileno(), 99) == b"live\n"
     go[2].set()
-    assert process.stdout.read() == b"ond"
-    assert process.wait(DEADLINE_S) == 0
+    out = process.stdout.read()
+    assert out == b"ond"
+    code = process.wait(DEADLINE_S)
+    assert code == 0
 
 
 @row
@@ -268,7 +280,8 @@ def the_exit_status_is_the_applications(stand: Stand) -> None:
         talk.send(record(STDOUT, document(b"ok")) + end(next(statuses)))
 
     stand.peer(script)
-    assert [stand.ask().code for _ in range(4)] == [7, 255, 255, 255]
+    codes = [stand.ask().code for _ in range(4)]
+    assert codes == [7, 255, 255, 255]
 
 
 def _broken(stand: Stand, answer: bytes, **vars: str) -> cgi.Done:
@@ -359,7 +372,8 @@ def _exchange(stand: Stand, size: int) -> None:
             assert data == (piece * 3)[at : at + len(data)]
         count += len(data)
     feeder.join(DEADLINE_S)
-    assert (count, process.wait(DEADLINE_S)) == (head + size, 0)
+    code = process.wait(DEADLINE_S)
+    assert (count, code) == (head + size, 0)
 
 
 @row
@@ -408,8 +422,10 @@ def a_large_answer_before_the_body_is_read(stand: Stand) -> None:
         feeder.join()
         raise AssertionError("the body is not taken before the answer is")
     assert sent == [size]  # a broken pipe would have cut it short
-    assert len(process.stdout.read()) == len(document(b"y" * 100_000))
-    assert process.wait(DEADLINE_S) == 0
+    out = len(process.stdout.read())
+    assert out == len(document(b"y" * 100_000))
+    code = process.wait(DEADLINE_S)
+    assert code == 0
 
 
 # --- the client leaves
@@ -438,9 +454,10 @@ def _left(stand: Stand, leave: Callable[["subprocess.Popen[bytes]"], None], more
     process = stand.start()
     assert process.stdout is not None
     os.read(process.stdout.fileno(), 99)
-    assert there.wait(DEADLINE_S)
+    there.wait(DEADLINE_S)
     leave(process)
-    assert gone.wait(DEADLINE_S), "the daemon does not learn that the client has left"
+    told = gone.wait(DEADLINE_S)
+    assert told, "the daemon does not learn that the client has left"
     return process.wait(DEADLINE_S)
 
 
@@ -532,7 +549,8 @@ def a_daemon_is_started_where_there_is_none(stand: Stand) -> None:
     (note,) = stand.started()
     assert (done.code, done.body, done.errors) == (0, b"served by %d" % note["pid"], "")
     assert stat.S_IMODE(stand.state.stat().st_mode) == 0o700
-    assert stand.ask().body == done.body
+    got = stand.ask().body
+    assert got == done.body
     assert len(stand.started()) == 1
 
 
@@ -566,7 +584,8 @@ def a_socket_that_a_killed_daemon_left_is_no_daemon(stand: Stand) -> None:
     stand.peer(reply).close()
     stand.peers.clear()
     assert stand.path("sock").is_socket()
-    assert stand.ask().body.startswith(b"served by")
+    got = stand.ask().body
+    assert got.startswith(b"served by")
 
 
 @row
@@ -598,7 +617,8 @@ def a_failure_of_a_minute_ago_is_forgotten(stand: Stand) -> None:
     old = stand.path("failed").stat().st_mtime - 61
     os.utime(stand.path("failed"), (old, old))
     stand.write("serve")
-    assert stand.ask().body.startswith(b"served by")
+    got = stand.ask().body
+    assert got.startswith(b"served by")
 
 
 @row
@@ -636,7 +656,8 @@ def TERM_ends_the_waiting(stand: Stand) -> None:
     process = stand.start()
     wait_until(lambda: len(stand.started()) == 1)
     process.terminate()
-    assert process.wait(DEADLINE_S) == -signal.SIGTERM
+    code = process.wait(DEADLINE_S)
+    assert code == -signal.SIGTERM
 
 
 @row
@@ -685,6 +706,22 @@ def real(stand: Stand, code: str = SHOP) -> None:
     stand.real = True
 
 
+def kill(stand: Stand, daemon: int) -> None:
+    """Kill the daemon; its workers follow, and until then a request may still reach one."""
+    os.kill(daemon, signal.SIGKILL)
+    wait_until(lambda: not alive(daemon))
+    wait_until(lambda: not listens(stand))
+
+
+def listens(stand: Stand) -> bool:
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.connect(str(stand.path("sock")))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
+
+
 @row
 def real_a_request_starts_it_and_the_next_finds_it(stand: Stand) -> None:
     real(stand)
@@ -692,8 +729,10 @@ def real_a_request_starts_it_and_the_next_finds_it(stand: Stand) -> None:
     assert (first.code, first.status, first.errors) == (0, "200 OK", ""), first
     assert first.body == second.body
     assert stand.daemon() == int(first.body)
-    assert stand.ask(PATH_INFO="/relay").body == b"1"
-    assert stand.ask(PATH_INFO="/cwd").body == str(stand.folder / "site").encode()
+    got = stand.ask(PATH_INFO="/relay").body
+    assert got == b"1"
+    got = stand.ask(PATH_INFO="/cwd").body
+    assert got == str(stand.folder / "site").encode()
     assert stat.S_IMODE(stand.path("sock").stat().st_mode) == 0o600
 
 
@@ -725,8 +764,7 @@ def real_a_hundred_at_once_start_exactly_one(stand: Stand) -> None:
 def real_a_killed_daemon_is_replaced(stand: Stand) -> None:
     real(stand)
     first = int(stand.ask(PATH_INFO="/pid").body)
-    os.kill(first, signal.SIGKILL)
-    wait_until(lambda: not alive(first))
+    kill(stand, first)
     done = stand.ask(PATH_INFO="/pid")
     assert (done.code, done.errors) == (0, "")
     assert int(done.body) not in (first, 0)
@@ -739,12 +777,12 @@ def real_where_daemons_are_killed_it_answers_alone(stand: Stand) -> None:
     for _ in range(3):
         stand.ask()
         killed = stand.daemon()
-        os.kill(killed, signal.SIGKILL)
-        wait_until(lambda pid=killed: not alive(pid))
+        kill(stand, killed)
     done = stand.ask(HTTP_X_MARK="m")
     assert done.body == b"one-shot m"
     assert "start.killed" in done.errors
-    assert stand.ask().errors == ""
+    got = stand.ask().errors
+    assert got == ""
 
 
 @row
@@ -753,7 +791,8 @@ def real_a_stopped_daemon_leaves_nothing(stand: Stand) -> None:
     first = int(stand.ask(PATH_INFO="/pid").body)
     os.kill(first, signal.SIGTERM)
     wait_until(lambda: not stand.path("sock").exists())
-    assert int(stand.ask(PATH_INFO="/pid").body) != first  # while the first one may still end
+    got = int(stand.ask(PATH_INFO="/pid").body)
+    assert got != first  # while the first one may still end
     wait_until(lambda: not alive(first))
     assert stand.path("sock").is_socket()
     assert stand.path("ctl").is_socket()
@@ -762,7 +801,8 @@ def real_a_stopped_daemon_leaves_nothing(stand: Stand) -> None:
 @row
 def real_a_changed_file_starts_a_new_generation(stand: Stand) -> None:
     real(stand)
-    assert stand.ask(PATH_INFO="/version").body == b"VERSION"
+    got = stand.ask(PATH_INFO="/version").body
+    assert got == b"VERSION"
     daemon = stand.daemon()
     path = stand.folder / "site" / "shop.py"
     path.write_text(SHOP.replace('"VERSION"', '"a newer one"'))

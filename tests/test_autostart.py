@@ -142,7 +142,8 @@ def test_options_of_the_operator_come_last(starting: Starting) -> None:
 
 def test_it_ends_when_nobody_asks(starting: Starting) -> None:
     starting.run("shop:app", "--idle-exit", "0.2")
-    assert starting.process.wait(DEADLINE_S) == 0
+    code = starting.process.wait(DEADLINE_S)
+    assert code == 0
     assert not starting.has("sock")
     assert not starting.has("ready")
 
@@ -158,7 +159,8 @@ FAILURES = [
 @pytest.mark.parametrize(("words", "why"), FAILURES)
 def test_why_it_cannot_start_is_written_down(starting: Starting, words, why: str) -> None:
     starting.run(*words)
-    assert starting.process.wait(DEADLINE_S) != 0
+    code = starting.process.wait(DEADLINE_S)
+    assert code != 0
     starting.settled()
     text, age_s = starting.place.read("failed")
     assert why in text
@@ -171,7 +173,8 @@ def test_why_it_cannot_start_is_written_down(starting: Starting, words, why: str
 def test_T23_it_looks_at_the_folder_itself(starting: Starting) -> None:
     os.chmod(starting.place.folder, 0o755)
     starting.run()
-    assert starting.process.wait(DEADLINE_S) != 0
+    code = starting.process.wait(DEADLINE_S)
+    assert code != 0
     assert "start.folder" in starting.place.read("failed")[0]
 
 
@@ -274,7 +277,8 @@ def test_one_that_nobody_can_reach_says_so_and_ends(starting: Starting) -> None:
     starting.place.remove("new")
     (starting.folder / "loaded").touch()
     starting.settled()
-    assert starting.process.wait(DEADLINE_S) == 1
+    code = starting.process.wait(DEADLINE_S)
+    assert code == 1
     assert "start.place: No such file" in starting.place.read("failed")[0]
     assert not starting.has("sock")
 
