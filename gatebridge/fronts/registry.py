@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatebridge.fronts import caddy, docker, haproxy, kubernetes, logrotate, nginx, systemd
+from gatebridge.fronts import (
+    apache,
+    caddy,
+    docker,
+    haproxy,
+    iis,
+    kubernetes,
+    lighttpd,
+    logrotate,
+    nginx,
+    systemd,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,6 +71,16 @@ _RELOAD_HAPROXY = (
     "systemctl restart haproxy; later systemctl reload haproxy",
 )
 
+_RELOAD_APACHE = (
+    "a2enmod with the modules in the file's second or third line",
+    "a2ensite {name}",
+    "apachectl configtest && systemctl restart apache2",
+)
+_RELOAD_LIGHTTPD = (
+    "lighttpd-enable-mod {name}",
+    "lighttpd -tt -f /etc/lighttpd/lighttpd.conf && systemctl restart lighttpd",
+)
+
 SERVERS: dict[str, Server] = {
     "nginx": Server(
         nginx.config,
@@ -76,6 +97,76 @@ SERVERS: dict[str, Server] = {
         ("-t", "-p", "{folder}", "-c", "{file}"),
         nginx.whole,
         package="nginx",
+    ),
+    "apache": Server(
+        apache.config,
+        {
+            "pass": Form(
+                "a virtual host that passes everything on by ProxyPass",
+                "apache.conf",
+                "/etc/apache2/sites-available/{name}.conf",
+                _RELOAD_APACHE,
+            ),
+            "handler": Form(
+                "the same by SetHandler, where more sections are to apply",
+                "apache-handler.conf",
+                "/etc/apache2/sites-available/{name}.conf",
+                _RELOAD_APACHE,
+            ),
+            "fcgid": Form(
+                "mod_fcgid starts a .fcgi shim itself",
+                "apache-fcgid.conf",
+                "/etc/apache2/sites-available/{name}.conf",
+                _RELOAD_APACHE,
+            ),
+            "cgi": Form(
+                "a shim in a cgi-bin",
+                "apache-cgi.conf",
+                "/etc/apache2/sites-available/{name}.conf",
+                _RELOAD_APACHE,
+            ),
+            "htaccess": Form("a shim and a .htaccess: shared hosting", "apache.htaccess"),
+        },
+        ("apache2", "httpd"),
+        ("-t", "-d", "{folder}", "-f", "{file}"),
+        apache.whole,
+        package="apache2",
+    ),
+    "lighttpd": Server(
+        lighttpd.config,
+        {
+            "server": Form(
+                "a daemon, by the protocol that it speaks",
+                "lighttpd.conf",
+                "/etc/lighttpd/conf-available/90-{name}.conf",
+                _RELOAD_LIGHTTPD,
+            ),
+            "cgi": Form(
+                "a shim that is started for each request",
+                "lighttpd-cgi.conf",
+                "/etc/lighttpd/conf-available/90-{name}.conf",
+                _RELOAD_LIGHTTPD,
+            ),
+        },
+        ("lighttpd",),
+        ("-tt", "-f", "{file}"),
+        lighttpd.whole,
+        package="lighttpd",
+    ),
+    "iis": Server(
+        iis.config,
+        {
+            "proxy": Form("web.config: rewritten to a daemon by HTTP", "iis-web.config"),
+            "proxy-host": Form(
+                "what applicationHost.config needs beside it", "iis-applicationHost.config"
+            ),
+            "cgi": Form("web.config: a shim, started for each request", "iis-cgi-web.config"),
+            "cgi-host": Form(
+                "what applicationHost.config needs beside it", "iis-cgi-applicationHost.config"
+            ),
+        },
+        suffix=".config",
+        comment="<!--",
     ),
     "caddy": Server(
         caddy.config,

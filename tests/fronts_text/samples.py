@@ -16,6 +16,13 @@ STATIC = f"{SOCKET} --static /static=/srv/myapp/static"
 START = f"--app myapp:app --folder /srv/myapp {SOCKET} --error-logfile /var/log/myapp/error.log"
 WORDS = {  # "SERVER" or "SERVER FORM" -> options; STATIC for who is not named
     "haproxy": SOCKET,
+    "apache fcgid": f"{STATIC} --shim /usr/lib/cgi-bin/myapp.fcgi",
+    "apache cgi": f"{STATIC} --shim /usr/lib/cgi-bin/myapp.cgi",
+    "apache htaccess": f"{SOCKET} --shim /home/me/public_html/cgi-bin/myapp.cgi",
+    "lighttpd cgi": f"{STATIC} --shim /usr/lib/cgi-bin/myapp.cgi",
+    "iis": "--bind 'http://192.0.2.7:8000?allow=192.0.2.8' --server-name www.example.org",
+    "iis cgi": r"--bind http://127.0.0.1:8000 --shim 'C:\inetpub\myapp\myapp.cgi'",
+    "iis cgi-host": r"--bind http://127.0.0.1:8000 --shim 'C:\inetpub\myapp\myapp.cgi'",
     "systemd": f"{START} --user www-data",
     "logrotate": START,
     "logrotate pid": f"{START} --pid /run/myapp/myapp.pid",
