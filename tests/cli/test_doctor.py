@@ -3,13 +3,17 @@
 import json
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from gatebridge.errors import GatebridgeError
 from tests.cli.daemon import daemon, status
 from tests.cli.run import run
-from tests.serve.service import APP, service
+from tests.serve.service import APP, Service, service
+from tests.suite.modes import wait_until
 
 OURSELVES = ("--front-user", str(os.geteuid()))
 
@@ -18,6 +22,22 @@ OURSELVES = ("--front-user", str(os.geteuid()))
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "shop.py").write_text(APP)
     return tmp_path
+
+
+@contextmanager
+def serving(folder: Path, *words: str) -> Iterator[Service]:
+    """A daemon that is ready, also where Python runs without assert (-O)."""
+
+    def ready() -> bool:
+        try:
+            return bool(live.status()["generation"] >= 1 and live.serves())
+        except (OSError, KeyError, GatebridgeError):
+            return False
+
+    with service(folder, *words) as live:
+        if not wait_until(ready):
+            pytest.fail(live.log())
+        yield live
 
 
 def findings(folder: Path, *words: str) -> list[str]:
@@ -32,7 +52,7 @@ def findings(folder: Path, *words: str) -> list[str]:
 @pytest.mark.parametrize("scheme", ["", "scgi+", "uwsgi+", "http+"])
 def test_a_sound_daemon_has_nothing_wrong(folder: Path, scheme: str) -> None:
     bind = f"{scheme}unix:s"
-    with service(folder, "shop:application", "--bind", bind) as live:
+    with serving(folder, "shop:application", "--bind", bind) as live:
         control = ("--control-socket", live.control)
         assert findings(folder, "shop:application", "--bind", bind, *control) == []
         assert findings(folder, *control) == []
@@ -44,7 +64,7 @@ def test_a_daemon_of_a_file(folder: Path) -> None:
         f'app = "shop:application"\n[server]\nbind = "unix:s"\ncontrol_socket = "{folder}/c"\n'
     )
     assert findings(folder, "-c", "g.toml") == ["socket.missing"]
-    with service(folder, "-c", "g.toml", "--control-socket", f"{folder}/ctl"):
+    with serving(folder, "-c", "g.toml", "--control-socket", f"{folder}/ctl"):
         words = ("-c", "g.toml", "--control-socket", f"{folder}/ctl")
         done = run(folder, "doctor", *OURSELVES, *words)
         assert (done.returncode, done.stderr) == (0, "")
@@ -53,7 +73,7 @@ def test_a_daemon_of_a_file(folder: Path) -> None:
 
 
 def test_a_daemon_of_another_protocol(folder: Path) -> None:
-    with service(folder, "shop:application", "--bind", "scgi+unix:s") as live:
+    with serving(folder, "shop:application", "--bind", "scgi+unix:s") as live:
         words = ("--bind", "unix:s", "--control-socket", live.control)
         assert findings(folder, *words) == ["socket.protocol"]
 
@@ -61,7 +81,7 @@ def test_a_daemon_of_another_protocol(folder: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 def test_the_front_server_s_user_is_tried(folder: Path) -> None:
     """pytest's folder is its own, so another user finds it closed."""
-    with service(folder, "shop:application", "--bind", "unix:s") as live:
+    with serving(folder, "shop:application", "--bind", "unix:s") as live:
         words = ("--control-socket", live.control, "--front-user", "65534")
         assert findings(folder, *words)[0] in ("socket.folder", "socket.permission")
 
