@@ -132,7 +132,7 @@ def answer(sock: "net.socket") -> bytes:
         while data := sock.recv(65536):
             while data:
                 size = int.from_bytes(data[4:6], "big")
-                if data[:4] == b"\1\6\0\1" and len(data) >= 8 + size + data[6]:
+                if data[:4] == b"\1\6\0\1" and 7 < len(data) >= 8 + size + data[6]:
                     put(1, data[8 : 8 + size])
                     data = data[8 + size + data[6] :]
                 elif data[:16] == ENDED:

@@ -58,6 +58,27 @@ def F013_every_byte_of_an_answer_may_come_alone(stand: Stand) -> None:
     assert (done.code, done.body, done.errors) == (4, b"ok", "e\n")
 
 
+@row
+def F013_an_answer_of_two_pieces_cut_in_any_place_of_a_records_head(stand: Stand) -> None:
+    records = record(STDOUT, document(b"")), record(STDOUT, b"ok", pad=2), end()
+    answer = b"".join(records)
+    starts = 0, len(records[0]), len(answer) - len(records[2])
+    cuts = [start + more for start in starts for more in (1, 4, 6, 7, 8)]
+    left = iter(cuts)
+
+    def script(talk: Conversation) -> None:
+        at = next(left)
+        talk.request()
+        talk.send(answer[:at])
+        taken(talk.sock)
+        talk.send(answer[at:])
+
+    stand.peer(script)
+    for at in cuts:
+        done = stand.ask()
+        assert (done.code, done.body, done.errors) == (0, b"ok", ""), at
+
+
 MALFORMED = (
     bytes((1, END, 0, 1, 0, 0, 0, 0)),
     record(END, bytes(9)),
