@@ -167,10 +167,15 @@ def test_files_of_a_running_worker(machine: Fake, daemon: Any) -> None:
     assert ids(doctor(machine, **said)) == ["worker.files"]
 
 
-def test_a_variable_that_nobody_reads(machine: Fake, daemon: Any) -> None:
-    for environ in ({"GATEBRIDGE_THREAD": "2"}, {"GUNICORN_CMD_ARGS": "--threads 2"}):
-        report = doctor(machine, binds=("systemd:x",), scripts=("shop.py",), environ=environ)
-        assert "worker.environment" in ids(report)
+@pytest.mark.parametrize(("environ", "expected"), [
+    ({"GATEBRIDGE_THREAD": "2"}, ["worker.environment"]),
+    ({"GUNICORN_CMD_ARGS": "--threads 2"}, ["worker.environment"]),
+    ({"GATEBRIDGE_THREADS": "2", "PATH": "/bin"}, []),
+])  # fmt: skip
+def test_a_variable_that_nobody_reads(
+    machine: Fake, environ: dict[str, str], expected: list[str]
+) -> None:
+    assert ids(doctor(machine, binds=("systemd:x",), environ=environ)) == expected
 
 
 # -- sessions
