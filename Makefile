@@ -2,6 +2,7 @@
 # make test    the test suite
 # make lint    ruff and mypy
 # make test-native  the suite on the compiled modules, in build/native
+# make conf    the samples in conf/, written anew
 # make native  a wheel of the same files compiled by mypyc, in dist/ (needs a C compiler)
 # make clean   remove what the others made
 #
@@ -15,7 +16,7 @@ ARGS ?=
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --retries 10 install --quiet
 
-.PHONY: demo test test-native lint native clean
+.PHONY: demo test test-native lint conf native clean
 
 demo: $(VENV)/.installed
 	@$(bin)/gatebridge demo $(ARGS)
@@ -28,18 +29,19 @@ lint: $(VENV)/.installed-lint
 	$(bin)/ruff format --check .
 	$(bin)/mypy --strict gatebridge
 
+conf: $(VENV)/.installed-test
+	GATEBRIDGE_WRITE_DOCS=1 $(bin)/python -m pytest -q tests/fronts_text/test_samples.py
+
 native: $(VENV)/.installed
-	rm -rf build/native && mkdir -p build/native dist
-	git archive HEAD | tar -x -C build/native  # mypyc leaves its output beside the sources
-	HATCH_BUILD_HOOKS_ENABLE=1 $(bin)/python -m pip wheel --quiet --no-deps -w dist build/native
+	GATEBRIDGE_NATIVE=1 $(bin)/python -m pip wheel --quiet --no-deps -w dist .
 
 # The cold set is about the sources: loading any compiled module needs more.
 test-native:
 	rm -rf build/native && mkdir -p build/native
 	git archive HEAD | tar -x -C build/native
 	$(MAKE) -C build/native PYTHON=$(PYTHON) VENV=.venv .venv/.installed-test
-	cd build/native && HATCH_BUILD_HOOKS_ENABLE=1 \
-	    .venv/bin/python -m pip wheel --quiet --no-deps -w dist .
+	cd build/native && GATEBRIDGE_NATIVE=1 .venv/bin/python -m pip wheel --quiet --no-deps -w dist .
+	cd build/native && .venv/bin/python -m zipfile -e dist/*.whl .  # compiled beside the sources
 	cd build/native && .venv/bin/gatebridge --version | grep 'compiled by mypyc'
 	cd build/native && .venv/bin/python -m pytest $(ARGS) --deselect \
 	    tests/test_imports.py::test_one_cgi_request_imports_the_cold_set_and_nothing_else
@@ -58,7 +60,7 @@ $(VENV)/.venv:
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.venv pyproject.toml
-	$(pip) --editable .
+	GATEBRIDGE_PURE=1 $(pip) --editable .
 	@touch $@
 
 $(VENV)/.installed-%: $(VENV)/.installed

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from typing import TYPE_CHECKING
 
-from gatebridge.apps.load import load
 from gatebridge.bind import parse_bind
 from gatebridge.environ.build import Builder
+from gatebridge.environ.report import LISTENERS
 from gatebridge.serve.access_log import COMBINED, AccessLog
 from gatebridge.serve.clock import current_date
 from gatebridge.serve.listen import Listener, networks, open_listener, somaxconn
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from gatebridge.engine.seams import Application
     from gatebridge.serve.inbox import Inbox
     from gatebridge.serve.scoreboard import WorkerSlot
-    from gatebridge.settings import Pool, Settings
+    from gatebridge.settings import Settings
 
 
 def _http(limits: Limits) -> Wire:
@@ -44,13 +43,6 @@ WIRES: dict[str, Callable[[Limits], Wire]] = {
     "uwsgi": Uwsgi,
     "http": _http,
 }
-
-
-def load_applications(pool: Pool) -> list[tuple[str, Application]]:
-    """Import a pool's applications, each with its mount. raises ConfigError("app.…")"""
-    for folder in reversed([item for item in pool.settings.pythonpath.split(",") if item]):
-        sys.path.insert(0, os.path.abspath(folder))
-    return [(app.mount, load(app.target, os.getcwd())) for app in pool.apps]
 
 
 def serve_alone(app: Application, settings: Settings) -> int:
@@ -149,6 +141,7 @@ def _site(
         multiprocess=worker_count(settings.workers) > 1,
         checked_user=settings.checked_user,
     )
+    LISTENERS[listener.text] = builder
     name = listener.bind.protocol
     site = Site(name, listener.text, listener.tcp, WIRES[name], limits, builder, app, log, access)
     if listener.tcp:

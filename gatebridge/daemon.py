@@ -8,14 +8,15 @@ import signal
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from gatebridge.assemble import load_applications, new_loop, serve_listeners
+from gatebridge.assemble import new_loop, serve_listeners
 from gatebridge.bind import parse_bind
 from gatebridge.config import resolve
 from gatebridge.errors import GatebridgeError
-from gatebridge.routing.table import route
+from gatebridge.loading import Applications, load_applications
 from gatebridge.serve import binds, channel, reexec
 from gatebridge.serve.background import Report, go_background
 from gatebridge.serve.duty import Duty, Lifetime
+from gatebridge.serve.explaining import Explaining
 from gatebridge.serve.inbox import Inbox
 from gatebridge.serve.listen import open_listeners
 from gatebridge.serve.loaded_files import loaded_files
@@ -26,7 +27,7 @@ from gatebridge.serve.stem import LOAD_FAILED, failure
 from gatebridge.serve.supervisor import SIGNALS, Supervisor
 from gatebridge.serve.warm_up import warm_up
 from gatebridge.serve.worker import Worker
-from gatebridge.serve.worker_log import LEVELS, WorkerLog
+from gatebridge.serve.worker_log import LEVELS, WARNING, WorkerLog
 
 if TYPE_CHECKING:
     import socket
@@ -36,10 +37,9 @@ if TYPE_CHECKING:
     from gatebridge.engine.seams import Application
     from gatebridge.serve.listen import Listener
     from gatebridge.serve.notify import Passed
+    from gatebridge.serve.route_board import RouteBoard
     from gatebridge.serve.scoreboard import WorkerSlot
     from gatebridge.settings import Configuration, Pool
-
-    Applications = list[tuple[str, Application]]
 
 
 def serve(asked: Asked, exit_status: Callable[[GatebridgeError], int]) -> int:
@@ -126,8 +126,8 @@ class Daemon:
             self._inboxes[pool.name] = Inbox()
         return self._inboxes[pool.name]
 
-    def load_applications(self, pool: Pool) -> Applications:
-        return load_applications(pool)
+    def load_applications(self, pool: Pool, routes: RouteBoard | None) -> Applications:
+        return load_applications(pool, routes)
 
     def worker_main(
         self,
@@ -137,32 +137,32 @@ class Daemon:
         channel: socket.socket,
         slot: WorkerSlot,
         inbox: Inbox | None,
+        routes: RouteBoard | None,
         applications: object | None,
         dump_fd: int,
     ) -> int:
         faulthandler.register(signal.SIGUSR1, file=dump_fd, all_threads=True, chain=False)
         for listener in listeners:
             listener.leave_file()  # it is the supervisor's
+        loaded = cast("Applications | None", applications)
         try:
-            app = self._application(pool, channel, slot, applications)
+            if loaded is None:
+                loaded = load_applications(pool, routes)
+                tell_files(channel, pool, loaded.broken)
+            app = self._application(pool, loaded, slot, routes)
         except BaseException as error:
             tell_failed(channel, pool, error)
+            if loaded is not None:
+                loaded.close()
             return LOAD_FAILED
-        return self._serve(pool, app, listeners, channel, slot, inbox)
+        return self._serve(pool, loaded, app, listeners, channel, slot, inbox, routes)
 
     def _application(
-        self,
-        pool: Pool,
-        sock: socket.socket,
-        slot: WorkerSlot,
-        applications: object | None,
+        self, pool: Pool, loaded: Applications, slot: WorkerSlot, routes: RouteBoard | None
     ) -> Application:
         """The application with what stands before it; it has answered its warm-up request."""
         settings = pool.settings
-        loaded = cast("Applications | None", applications) or load_applications(pool)
-        if settings.reload and applications is None:
-            channel.send(sock, {"say": "files", "files": loaded_files()})
-        app = route(loaded)
+        app = loaded.table(routes.worker(slot.index) if routes is not None else None)
         if settings.warmup:
             warm_up(app, settings.warmup)
         if not (settings.status_path or settings.ping_path):
@@ -180,11 +180,13 @@ class Daemon:
     def _serve(
         self,
         pool: Pool,
+        loaded: Applications,
         app: Application,
         listeners: list[Listener],
         sock: socket.socket,
         slot: WorkerSlot,
         inbox: Inbox | None,
+        routes: RouteBoard | None,
     ) -> int:
         settings = pool.settings
         files = [self._file(path) for path in self._paths(pool)]
@@ -207,15 +209,26 @@ class Daemon:
             settings.pm == "ondemand",
         )
         lost = lambda: sum(file.lost for file in files)  # noqa: E731 - two words in place
-        duty = Duty(sock, slot, loop, log, lifetime, reopen, lost)
-        return Worker(loop, listeners, log, settings.graceful_timeout, _nothing, duty).run()
+        obey = routes.obey if routes is not None else None
+        explaining = Explaining([one.site for one in listeners], sock, loaded.split)
+        duty = Duty(sock, slot, loop, log, lifetime, reopen, lost, obey, explaining.obey)
+        try:
+            return Worker(loop, listeners, log, settings.graceful_timeout, _nothing, duty).run()
+        finally:
+            for error in loaded.close():
+                log.line(WARNING, f"app.close an application could not be closed: {error!r}")
 
 
 def tell_failed(sock: socket.socket, pool: Pool, error: BaseException) -> None:
     """Why a worker cannot serve, and which files would mend it."""
+    tell_files(sock, pool, error)
+    channel.send(sock, failure(error))
+
+
+def tell_files(sock: socket.socket, pool: Pool, error: BaseException | None) -> None:
+    """Which files the application consists of, or would mend what is broken."""
     if pool.settings.reload:
         channel.send(sock, {"say": "files", "files": loaded_files(error)})
-    channel.send(sock, failure(error))
 
 
 def _nothing() -> None:

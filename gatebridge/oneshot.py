@@ -112,11 +112,21 @@ class Answer:
     def failed(self, incident: str, error: BaseException) -> None:
         import traceback
 
+        from gatebridge.next_steps import failure_line
+
+        _say(f"gatebridge: {failure_line(incident, self.line, error)}\n")
         text = "".join(traceback.format_exception(error))
         _say("".join(f"gatebridge: [{incident}] {line}\n" for line in text.splitlines()))
 
+    def refused(self, incident: str, error: PeerError) -> None:
+        from gatebridge.next_steps import refusal_line
+
+        _say(f"gatebridge: {refusal_line(incident, self.line, error)}\n")
+
     def note(self, error: AppError) -> None:
-        _say(f"gatebridge: {error} ({self.line})\n")
+        from gatebridge.next_steps import note_line
+
+        _say(f"gatebridge: {note_line(self.line, error)}\n")
 
 
 class Stdin:
@@ -203,10 +213,11 @@ def answer(app: "Application", mount: str | None = None) -> int:
         body = None if empty else _input(environ, length)
         environ["wsgi.input"] = body or BytesIO()
     except PeerError as error:
-        from gatebridge.engine.pages import refusal_page
+        from gatebridge.engine.pages import new_incident, refusal_page
 
-        out.note(AppError(error.code, error.detail))
-        out.answer(*refusal_page(error, is_head))
+        incident = new_incident()
+        out.refused(incident, error)
+        out.answer(*refusal_page(error, incident, is_head))
         _drain_refused(str(found.get("CONTENT_LENGTH", "")))
         return 0
     environ["wsgi.errors"] = Stderr()

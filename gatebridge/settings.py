@@ -77,12 +77,15 @@ class Settings:
     mount: str | None = option(
         None,
         "Path the front server put the application at, as in /app; / for the root. Without it "
-        "the border between SCRIPT_NAME and PATH_INFO is the server's, put right where known.",
+        "the border between SCRIPT_NAME and PATH_INFO is the server's, put right where known. On a "
+        "command line also /x=TARGET: a further application below a path, which may be given "
+        "several times.",
         placeholder="PATH",
     )
     front: str = option(
         "auto",
-        "Front server whose quirks are expected; auto goes by SERVER_SOFTWARE.",
+        "Front server whose quirks are expected; auto goes by SERVER_SOFTWARE, else by which "
+        "variables it sends, and says in the log what it found.",
         choices=("auto", "nginx", "apache", "lighttpd", "caddy", "haproxy", "h2o", "iis"),
         table="trust",
     )
@@ -343,18 +346,67 @@ class Settings:
         placeholder="PATH",
         daemon=True,
     )
+    idle_exit: float = option(
+        0.0,
+        "The daemon ends after so long without a request; 0 for never. For daemons that a shim "
+        "starts.",
+        unit="s",
+        placeholder="S",
+        daemon=True,
+    )
     name: str = option(
         "", "The daemon's name; by default made from its first bind.", short="-n",
         placeholder="NAME", daemon=True,
     )  # fmt: skip
+    route_state: str = option(
+        "",
+        "File that keeps what `gatebridge route set` changed; by default FILE.routes beside "
+        "gatebridge.toml.",
+        placeholder="FILE",
+        daemon=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """An application of a pool. mount: the prefix of its paths, "" for all of them."""
+    """What answers some of a pool's requests: an [[app]], a [[route]] or a --mount.
 
-    mount: str
+    match        which paths, as routing/rule.py reads it: "/x", "= /x", "~ REGEX", "" for all
+    target       what answers; beside ``new`` it is the legacy side
+    new          the side that a route moves to; "" where there is one target
+    mode         with ``new``: who answers as the file has it, "legacy" or "new"
+    host         whom a request must be for; "" for anybody
+    methods      upper case, in order; none for all
+    timeout      seconds; 0.0 as the pool
+    limit_body   bytes; -1 as the pool
+    concurrency  requests at once in the whole daemon; 0 for no end
+    name         what `gatebridge route` may call it by
+    """
+
+    match: str
     target: str
+    new: str = ""
+    mode: str = ""
+    host: str = ""
+    methods: tuple[str, ...] = ()
+    timeout: float = 0.0
+    limit_body: int = -1
+    concurrency: int = 0
+    name: str = ""
+
+    @property
+    def rule(self) -> tuple[str, str, tuple[str, ...]]:
+        """What tells it from the others of its pool, whatever answers."""
+        return self.match, self.host, self.methods
+
+    def __str__(self) -> str:
+        """Its rule in words: "/x on shop.example.org for GET, POST"."""
+        words = [self.match or "/"]
+        if self.host:
+            words.append(f"on {self.host}")
+        if self.methods:
+            words.append(f"for {', '.join(self.methods)}")
+        return " ".join(words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,13 @@ A one-shot shim is written for one interpreter and one application. It skips ``s
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import stat
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gatebridge.errors import ConfigError
@@ -21,9 +24,9 @@ if TYPE_CHECKING:
 
 _LONGEST_SHEBANG = 125  # bytes; the kernel cuts at 127 (before 5.1) or 255
 _PROBE_S = 60
+_USAGE = 2  # exit status of oneshot.main() without a request
 
 _TEXT = """\
-{shebang}
 # Answers CGI requests with {target}. Written by `gatebridge shim new`.
 import gc
 import sys
@@ -52,13 +55,14 @@ sys.path_hooks.insert(0, sources)  # gatebridge's own modules without their comp
 """
 
 
-def path_entries(folder: str) -> list[str]:
+def path_entries(folder: str, flags: str = "-IS") -> list[str]:
     """What a bare interpreter lacks of this one's import path, the application's folder first."""
-    probe = [sys.executable, "-I", "-S", "-c", "import sys; print('\\n'.join(sys.path))"]
+    probe = [sys.executable, flags, "-c", "import sys; print('\\n'.join(sys.path))"]
     done = subprocess.run(probe, capture_output=True, text=True, timeout=_PROBE_S, check=True)
     bare = set(done.stdout.splitlines())
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    wanted = [os.path.abspath(folder), *sys.path, package]
+    scripts = os.path.dirname(sys.executable)  # of the command that runs now
+    wanted = [os.path.abspath(folder), *[one for one in sys.path if one != scripts], package]
     found: list[str] = []
     for entry in wanted:
         if entry and os.path.isdir(entry) and entry not in bare and entry not in found:
@@ -77,6 +81,20 @@ def imports(flags: str, path: Sequence[str], module: str, root: str, expression:
     return done.stderr.strip() if done.returncode else ""
 
 
+def check_program(argv: Sequence[str], target: str) -> None:
+    """Run a one-shot program without a request. raises ConfigError("app.…") when it cannot load"""
+    done = subprocess.run(
+        argv, env={}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        errors="replace", timeout=_PROBE_S, check=False, cwd="/",
+    )  # fmt: skip
+    if done.returncode == _USAGE:
+        return
+    said = re.search(r"^gatebridge\.errors\.\w+: ([\w.]+): (.*)", done.stderr, re.S | re.M)
+    if said is None:
+        raise ConfigError("app.import", f"{target} cannot be loaded:\n{done.stderr.strip()}")
+    raise ConfigError(said[1], said[2].strip())
+
+
 def shebang(flags: str) -> str:
     """The first line, by way of sh where the kernel cannot take the path in it."""
     line = f"#!{sys.executable} {flags}"
@@ -87,7 +105,13 @@ def shebang(flags: str) -> str:
 
 
 def one_shot(target: str, folder: str, mount: str | None) -> str:
-    """The text of a one-shot shim for "module:name" or "module:factory()".
+    """The text of a one-shot shim; see program()."""
+    flags, text = program(target, folder, mount)
+    return f"{shebang(flags)}\n{text}"
+
+
+def program(target: str, folder: str, mount: str | None) -> tuple[str, str]:
+    """The interpreter's flags and a program that answers for "module:name" or "module:factory()".
 
     folder  where the application's module is imported from
     raises  ConfigError("app.…") when a bare interpreter cannot import it
@@ -105,8 +129,7 @@ def one_shot(target: str, folder: str, mount: str | None) -> str:
         failed = imports(flags, path, module, root, expression)
         if failed:
             raise ConfigError("app.import", f"{target} cannot be imported:\n{failed}")
-    return _TEXT.format(
-        shebang=shebang(flags),
+    text = _TEXT.format(
         target=target,
         path=path,
         sources=_sources(),
@@ -115,6 +138,7 @@ def one_shot(target: str, folder: str, mount: str | None) -> str:
         expression=expression,
         mount=f", mount={mount!r}" if mount is not None else "",
     )
+    return flags, text
 
 
 def _sources() -> str:
@@ -123,19 +147,45 @@ def _sources() -> str:
     return _SOURCES.format(package=os.path.dirname(os.path.abspath(__file__)))
 
 
-def write(path: str, text: str, overwrite: bool) -> None:
-    """Put a shim where it belongs, executable. raises ConfigError("shim.…")"""
-    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if overwrite else os.O_EXCL)
+def write(path: str, text: str | bytes, overwrite: bool) -> None:
+    """Put a shim where it belongs, executable. raises ConfigError("shim.…")
+
+    At any moment the old file is there or the new one, whole: requests come meanwhile.
+    """
+    data = text.encode("utf-8") if isinstance(text, str) else text
     try:
-        fd = os.open(path, flags, 0o755)
+        before = os.lstat(path) if overwrite and os.path.isfile(path) else None
+        if not overwrite:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            _replace(path, data, before)
+        except OSError:
+            if not overwrite:
+                os.unlink(path)
+            raise
     except FileExistsError as error:
         raise ConfigError("shim.exists", f"{path} exists; --force writes over it") from error
     except OSError as error:
         raise ConfigError("shim.write", f"cannot write {path}: {error}") from error
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
-    mode = stat.S_IMODE(os.stat(path).st_mode)
-    os.chmod(path, mode | 0o111 & ~_umask())
+
+
+def _replace(path: str, data: bytes, before: os.stat_result | None) -> None:
+    """before: of the file that is written over, whose owner and mode stay. raises OSError"""
+    folder, name = os.path.split(os.path.abspath(path))
+    fd, beside = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            mode = 0o755 & ~_umask()
+            if before is not None and stat.S_ISREG(before.st_mode):
+                mode = before.st_mode & 0o777 | 0o111 & ~_umask()
+                with suppress(PermissionError):  # only root gives files away
+                    os.fchown(fd, before.st_uid, before.st_gid)
+            os.fchmod(fd, mode)
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
 
 
 def _umask() -> int:

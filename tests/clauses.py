@@ -22,11 +22,4 @@ W040 W041 W042 W043 W044 W045 W046 W047 W048 W049 W050 W051 W052 W053 W054 W055 
 W059 W060 W061 W062 W063 W064 W065 W066 W067 W068
 """.split()
 
-OLD_SCRIPTS = "about running old CGI scripts, which gatebridge does not do yet"
-
-NOT_HERE = {
-    "C13": OLD_SCRIPTS,
-    "C14": OLD_SCRIPTS,
-    "C15": OLD_SCRIPTS,
-    "C17": OLD_SCRIPTS,
-}
+NOT_HERE: dict[str, str] = {}

@@ -1,11 +1,19 @@
 """Fixtures of the suite and the fronts; the end of a run says which front servers were missing."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.fronts import servers
 from tests.suite.stage import Stage
+
+
+def pytest_configure() -> None:
+    """Ctrl-C as at a terminal, also where the run is in the background of a script: what is
+    started here would ignore it as well."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

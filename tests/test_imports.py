@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RANKS = {
     "gatebridge": 0,
     "gatebridge.errors": 0,
+    "gatebridge.next_steps": 1,
     "gatebridge.settings": 0,
     "gatebridge.units": 0,
     "gatebridge.wire": 1,
@@ -26,6 +27,7 @@ RANKS = {
     "gatebridge.meta": 2,
     "gatebridge.engine": 3,
     "gatebridge.connect": 3,
+    "gatebridge.apps.host": 3,
     "gatebridge.apps": 4,
     "gatebridge.client": 4,
     "gatebridge.client_http": 4,
@@ -34,13 +36,29 @@ RANKS = {
     "gatebridge.serve": 6,
     "gatebridge.fronts": 7,
     "gatebridge.config": 7,
+    "gatebridge.scan": 7,
     "gatebridge.assemble": 8,
+    "gatebridge.front_check": 8,
+    "gatebridge.front_install": 8,
+    "gatebridge.front_places": 8,
+    "gatebridge.loading": 8,
     "gatebridge.daemon": 9,
     "gatebridge.oneshot": 9,
     "gatebridge.dispatch": 9,
-    "gatebridge.shim": 9,
-    "gatebridge.cli": 10,
-    "gatebridge.__main__": 11,
+    "gatebridge.relay": 9,
+    "gatebridge.relay_baked": 0,
+    "gatebridge.relay_build": 8,
+    "gatebridge.relay_duplex": 9,
+    "gatebridge.relay_fail": 9,
+    "gatebridge.relay_place": 0,
+    "gatebridge.relay_start": 9,
+    "gatebridge.relay_text": 9,
+    "gatebridge.shim": 8,
+    "gatebridge.shim_check": 9,
+    "gatebridge.doctor": 10,
+    "gatebridge.cli": 11,
+    "gatebridge.autostart": 12,
+    "gatebridge.__main__": 12,
 }
 
 COLD = {
@@ -76,10 +94,11 @@ ONLY = (
     ("rich", ("gatebridge.cli",), "the rest is a library"),
     ("h11", ("gatebridge.wire.http", "gatebridge.wire.http_head"), "HTTP is spoken there"),
     ("tomllib", ("gatebridge.config",), "one place reads files of options"),
-    ("subprocess", ("gatebridge.apps", "gatebridge.serve", "gatebridge.shim"),
-     "programs are started in few places; shim asks another interpreter for its paths"),
+    ("subprocess", ("gatebridge.apps", "gatebridge.serve", "gatebridge.shim",
+                    "gatebridge.front_check", "gatebridge.relay_build", "gatebridge.shim_check"),
+     "programs are started in few places; shims ask another interpreter for its paths"),
 )  # fmt: skip
-FORK = ("gatebridge.apps", "gatebridge.serve")
+FORK = ("gatebridge.apps", "gatebridge.relay_start", "gatebridge.serve")
 
 MAX_FUNCTION = 40  # lines
 MAX_FILE = 400
@@ -87,6 +106,8 @@ LONGER = {  # "path" or "path:function" -> why it may be
     "gatebridge/serve/loop.py:__init__": "Every field of the loop is said once, in one place.",
     "gatebridge/serve/loop.py": "Turns, queues and deferred requests hang together: a step that "
     "is wrong in one shows in another.",
+    "gatebridge/settings.py": "Every option is said once, in one list; two would need a rule "
+    "where to look.",
     "gatebridge/wire/fastcgi.py": "The fast path repeats the rules of the slow one, so they stay "
     "side by side.",
 }

@@ -139,7 +139,19 @@ def test_W042_W043_T20_a_500_with_its_traceback_on_the_error_stream(tmp_path: Pa
     assert "ValueError: a secret" in done.errors
     incident = done.body.split()[-1].strip(b".").decode()
     assert f"[{incident}]" in done.errors
+    (line,) = [text for text in done.errors.splitlines() if "next: " in text]
+    assert line.startswith(f"gatebridge: app.failed incident {incident} (GET /cgi-bin/app.cgi")
     assert done.code == 0  # the answer is whole
+
+
+def test_T18_a_refusal_names_its_incident_in_page_and_log(tmp_path: Path) -> None:
+    done = ask(answering(tmp_path, "return 1 / 0"), CONTENT_LENGTH="9999999999999")
+    assert done.status == "413 Content Too Large"
+    incident = done.body.split()[-1].strip(b".").decode()
+    (line,) = done.errors.splitlines()
+    assert line.startswith(f"gatebridge: body.too_big incident {incident} (")
+    assert "; next: raise --limit-body " in line
+    assert b"body.too_big" not in done.out
 
 
 def test_W044_after_output_the_exit_status_tells(tmp_path: Path) -> None:

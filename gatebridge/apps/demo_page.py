@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import gatebridge
 from gatebridge.apps.demo_variables import GROUPS, SECRET, place
+from gatebridge.environ.report import explain
 
 _PROTOCOLS = {
     "cgi": "CGI",
@@ -91,7 +92,7 @@ def render(environ: dict[str, Any]) -> str:
     body = (
         "<h1>How this request came here</h1>"
         '<p class="lead">From the client to the application, in the order it happened.</p>'
-        f"{chain(environ)}<h2>Send a file</h2>{upload_form(environ)}"
+        f"{chain(environ)}{changed(environ)}<h2>Send a file</h2>{upload_form(environ)}"
         f'<h2>Other paths</h2><p class="box">{paths}</p>{tables(environ)}{raw(environ)}'
     )
     return document("gatebridge demo", body)
@@ -204,6 +205,35 @@ def tables(environ: dict[str, Any]) -> str:
         for at, group in enumerate(GROUPS)
         if rows[group]
     )
+
+
+def changed(environ: dict[str, Any]) -> str:
+    """What is not as the front server sent it, each with the rule that changed it."""
+    told = explain(environ)
+    if told is None:  # a CGI script, or in process: there was no listener
+        return ""
+    heading = '<h2 id="changed">What changed on the way</h2>'
+    if not told["changes"]:
+        return f'{heading}<p class="box">Nothing: the application got what was sent.</p>'
+    rows = "".join(
+        f'<tr><th scope="row">{text(one["name"])}</th>'
+        f"<td>{_side(one['name'], one['before'])}</td><td>{_side(one['name'], one['after'])}</td>"
+        f'<td class="why"><code>{text(one["row"])}</code> {text(one["reason"])} '
+        f"<em>{text(one['source'])}</em></td></tr>"
+        for one in told["changes"]
+    )
+    front = text(told["front"]["name"])
+    return (
+        f'{heading}<p class="lead">By the rules for {front}; gatebridge explain tells it of any '
+        'request.</p><div class="wide"><table aria-labelledby="changed"><thead><tr>'
+        '<th scope="col">Variable</th><th scope="col">Sent</th><th scope="col">Given</th>'
+        f'<th scope="col">Rule, why, and where it was seen</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _side(name: str, given: str | None) -> str:
+    return "<em>absent</em>" if given is None else value(name, given)
 
 
 def raw(environ: dict[str, Any]) -> str:

@@ -15,17 +15,20 @@ from gatebridge.serve.escape import escape
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gatebridge.settings import Configuration
+
 
 class Daemon:
     """The daemon that the operator means. It is looked for when it is first asked.
 
+    config     the gatebridge.toml that was named; "" for none
     timeout_s  for an answer
     """
 
     def __init__(self, control_socket: str, name: str, config: str, timeout_s: float) -> None:
         self._control_socket = control_socket
         self._name = name
-        self._config = config
+        self.config = config
         self._path = ""
         self.timeout_s = timeout_s
 
@@ -33,8 +36,8 @@ class Daemon:
     def path(self) -> str:
         """Its control socket. raises ConfigError("connect.no_daemon"), UseError("control.which")"""
         if not self._path:
-            if self._config and not (self._control_socket or self._name):
-                self._control_socket, self._name = _of_file(self._config)
+            if self.config and not (self._control_socket or self._name):
+                self._control_socket, self._name = _of_file(self.config)
             self._path = find(self._control_socket, self._name)
         return self._path
 
@@ -77,6 +80,15 @@ def _of_file(file: str) -> tuple[str, str]:
 
     raises  ConfigError("config.invalid")
     """
+    configuration = configuration_of(file)
+    settings = configuration.settings
+    if settings.control_socket:
+        return settings.control_socket, ""
+    return "", daemon_name(settings.name or configuration.pools[0].settings.bind[0])
+
+
+def configuration_of(file: str) -> Configuration:
+    """What a file says, and the environment. raises ConfigError("config.invalid")"""
     from gatebridge.config import Asked, examine
 
     configuration, problems = examine(Asked(file=file, environ=os.environ))
@@ -84,7 +96,4 @@ def _of_file(file: str) -> tuple[str, str]:
         configuration, _ = examine(Asked(app="app", file=file, environ=os.environ))
     if configuration is None:
         raise ConfigError("config.invalid", "\n".join(map(str, problems)))
-    settings = configuration.settings
-    if settings.control_socket:
-        return settings.control_socket, ""
-    return "", daemon_name(settings.name or configuration.pools[0].settings.bind[0])
+    return configuration

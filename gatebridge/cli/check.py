@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from gatebridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from gatebridge.config import Asked
-    from gatebridge.settings import Configuration, Pool
+    from gatebridge.settings import App, Configuration, Pool
 
 PROBLEMS = 6
 _IMPORT_S = 120.0
@@ -64,10 +63,16 @@ def _check(asked: Asked, imports: bool) -> list[str]:
 
 def _line(pool: Pool) -> str:
     settings = pool.settings
-    apps = ", ".join(f"{app.mount} {app.target}".strip() for app in pool.apps)
+    apps = ", ".join(_app(app) for app in pool.apps)
     binds = " ".join(settings.bind)
     size = f"{settings.pm}, workers {settings.workers}, threads {settings.threads}"
     return f"pool {pool.name}: {apps}; {size}; {binds}"
+
+
+def _app(app: App) -> str:
+    rule = f"{app} " if str(app) != "/" else ""
+    sides = f" (new: {app.new}, mode {app.mode})" if app.new else ""
+    return f"{rule}{app.target}{sides}"
 
 
 def _import_all(configuration: Configuration) -> list[str]:
@@ -85,11 +90,8 @@ def _import_all(configuration: Configuration) -> list[str]:
 
 def _import(pool: Pool) -> None:
     """As a worker does it. raises ConfigError"""
-    from gatebridge.apps.load import load
     from gatebridge.config.system import plan_of
+    from gatebridge.loading import load_applications
 
     plan_of(pool.settings).apply()
-    for folder in reversed([item for item in pool.settings.pythonpath.split(",") if item]):
-        sys.path.insert(0, os.path.abspath(folder))
-    for app in pool.apps:
-        load(app.target, os.getcwd())
+    load_applications(pool).close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatebridge.config import CMD_ARGS, Asked, flag
+from gatebridge.config.routes import with_target
 from gatebridge.serve.privileges import start_folder
 from gatebridge.settings import Settings
 
@@ -18,31 +19,56 @@ if TYPE_CHECKING:
 
     Command = Callable[..., Any]
 
-APP_HELP = "APP is module:callable, module:factory() or a Python file, as in shop.wsgi:application."
+APP_HELP = (
+    "APP is module:callable, module:factory() or a Python file, as in shop.wsgi:application, or "
+    "cgi:PATH, warm:PATH, inproc:PATH or static:DIR, as in cgi:/srv/cgi-bin/."
+)
 
 
 def with_configuration(command: Command) -> Command:
     """Add APP, -c and an option for every field of Settings; the texts arrive as typed."""
+    return click.argument("app", metavar="[APP]", default="")(with_settings(command))
+
+
+def with_settings(command: Command) -> Command:
+    """The same without APP."""
     for field in reversed(dataclasses.fields(Settings)):
         command = _option(field)(command)
-    command = click.option(
+    return click.option(
         "-c", "--config", default="", metavar="FILE", help="A gatebridge.toml; see docs/config.md."
     )(command)
-    return click.argument("app", metavar="[APP]", default="")(command)
 
 
 def read_asked(app: str, config: str, given: Mapping[str, Any]) -> Asked:
     """What the command line and the environment ask for. raises click.UsageError"""
-    arguments = _cmd_args()
+    arguments, given = _cmd_args(), dict(given)
     named = str(arguments.pop("config", ""))
     file = config or named
-    if not app and not file:
+    mounts = _with_target(arguments, given)
+    if not app and not file and not mounts:
         raise _misused("Missing argument 'APP', or -c FILE that names it.")
     if file:  # a reload follows a symbolic link of the start folder anew
         file = os.path.join(start_folder(), file)
     return Asked(
-        app=app, file=file, flags=_given(given), cmd_args=arguments, environ=dict(os.environ)
+        app=app,
+        file=file,
+        flags=_given(given),
+        cmd_args=arguments,
+        environ=dict(os.environ),
+        mounts=mounts,
     )
+
+
+def _with_target(*said: dict[str, Any]) -> tuple[str, ...]:
+    """Every --mount /x=TARGET. What is left there is the front server's path, the last one."""
+    mounts: list[str] = []
+    for values in said:
+        texts = values.pop("mount", None) or ()
+        mounts += [text for text in texts if with_target(text)]
+        plain = [text for text in texts if not with_target(text)]
+        if plain:
+            values["mount"] = plain[-1]
+    return tuple(mounts)
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,7 +109,7 @@ def _option(field: dataclasses.Field[Any]) -> Callable[[Command], Command]:
         *names,
         flag(field.name),
         type=click.Choice(about["choices"]) if about["choices"] else str,
-        multiple=isinstance(field.default, tuple),
+        multiple=isinstance(field.default, tuple) or field.name == "mount",
         default=None,
         metavar=about["placeholder"] or None,
         help=_help(field),

@@ -80,6 +80,7 @@ def plain(status: Status) -> str:
         lines.append(f"  {_load(pool)}")
         for bind in pool.get("binds") or []:
             lines.append(f"  bind {escape(str(bind.get('text', '?')))}: {_queue(bind)}")
+        lines += [f"  route {_route(route)}" for route in pool.get("routes") or []]
         for worker in pool.get("workers_list") or []:
             lines.append(f"  {_worker(worker)}")
             lines += [f"    {_request(request)}" for request in worker.get("running") or []]
@@ -88,6 +89,10 @@ def plain(status: Status) -> str:
 
 def _pools(status: Status) -> list[tuple[str, Status]]:
     return [(escape(name), pool) for name, pool in (status.get("pools") or {}).items()]
+
+
+def _routes(status: Status) -> list[tuple[str, Status]]:
+    return [(name, route) for name, pool in _pools(status) for route in pool.get("routes") or []]
 
 
 def _load(pool: Status) -> str:
@@ -102,6 +107,14 @@ def _load(pool: Status) -> str:
 def _queue(bind: Status) -> str:
     queued, most = bind.get("queued"), bind.get("backlog")
     return f"queue {'?' if queued is None else queued} of {'?' if most is None else most}"
+
+
+def _route(route: Status) -> str:
+    legacy, new = [*(route.get("requests") or []), "?", "?"][:2]
+    text = f"{route.get('route', '?')}: {route.get('mode', '?')}, {legacy} legacy, {new} new"
+    reason = route.get("not_loaded")
+    other = "legacy" if route.get("mode") == "new" else "new"
+    return escape(f"{text}; the {other} side did not load: {reason}" if reason else text)
 
 
 def _worker(worker: Status) -> str:
@@ -130,6 +143,7 @@ def tables(status: Status, rates: dict[str, float] | None = None) -> RenderableT
     parts: list[RenderableType] = [Text(head(status), style="bold")]
     parts += [Text(line, style="red") for line in troubles(status)]
     parts.append(_pool_table(status, rates))
+    parts += [Text(f" {name} route {_route(route)}") for name, route in _routes(status)]
     parts.append(_worker_table(status))
     return Group(*parts)
 

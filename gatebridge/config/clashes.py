@@ -26,6 +26,8 @@ def between_options(draft: Draft) -> Iterator[Problem]:
     if settings.status_path and settings.status_path == settings.ping_path:
         reason = f"status_path and ping_path are both {settings.ping_path}"
         yield Problem(draft.place_of("ping_path"), reason)
+    if draft.sound("limit_body"):
+        yield from _larger_bodies(draft)
     if draft.sound("chdir", "spool_dir"):
         if settings.chdir and _is_no_folder(settings.chdir):
             yield Problem(draft.place_of("chdir"), f"{settings.chdir} is no folder")
@@ -63,7 +65,7 @@ def between_pools(drafts: list[Draft]) -> Iterator[Problem]:
     yield from _same_binds([draft for draft in drafts if draft.sound("bind")])
     yield from _too_many([draft for draft in drafts if draft.sound("workers")])
     for draft in drafts:
-        yield from _same_mounts(draft.apps)
+        yield from _same_requests(draft.apps)
 
 
 def _too_many(drafts: list[Draft]) -> Iterator[Problem]:
@@ -110,11 +112,31 @@ def _share(one: str, other: str) -> bool:
     return first[1] in _ANY_HOST or second[1] in _ANY_HOST
 
 
-def _same_mounts(apps: list[AppSaid]) -> Iterator[Problem]:
-    seen: dict[str, Place] = {}
+def _same_requests(apps: list[AppSaid]) -> Iterator[Problem]:
+    """Two that are for the same requests, and names that two have."""
+    seen: dict[tuple[str, str, str], Place] = {}
+    names: dict[str, Place] = {}
     for said in apps:
-        mount = said.app.mount
-        if mount in seen:
-            shown = f"mounted at {mount}" if mount else "without a mount"
-            yield Problem(said.place, f"a second application {shown}: {seen[mount]} is one")
-        seen.setdefault(mount, said.place)
+        app = said.app
+        for method in app.methods or ("",):
+            key = (app.match, app.host, method)
+            if key in seen:
+                shown = f"mounted at {app}" if str(app) != "/" else "without a mount"
+                reason = f"a second application {shown}: {seen[key]} is one"
+                yield Problem(said.place, reason)
+                break
+            seen[key] = said.place
+        if app.name in names:
+            reason = f"a second route is called {app.name}: {names[app.name]} is one"
+            yield Problem(said.place, reason)
+        elif app.name:
+            names[app.name] = said.place
+
+
+def _larger_bodies(draft: Draft) -> Iterator[Problem]:
+    """A route can only lower what the whole pool takes."""
+    most = draft.pool.settings.limit_body
+    for said in draft.apps:
+        if said.app.limit_body > most:
+            reason = f"limit_body {said.app.limit_body} of {said.app} is above the pool's {most}"
+            yield Problem(said.place, f"{reason}, which is looked at first: raise that one")

@@ -7,12 +7,16 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from gatebridge.config.lines import Path, key_lines
+from gatebridge.config.routes import read_app, read_route
 from gatebridge.config.said import AppSaid, Document, Part, Place, Problem, Said, did_you_mean
-from gatebridge.config.values import NAME, OPTIONS, Wrong, check_mount, from_toml
-from gatebridge.settings import App
+from gatebridge.config.values import NAME, OPTIONS, Wrong, from_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from gatebridge.settings import App
+
+    Read = Callable[[dict[str, Any]], App]
 
 TABLES: dict[str, list[str]] = {}
 for _name, _field in OPTIONS.items():
@@ -60,6 +64,8 @@ class _Reader:
         for key, value in data.items():
             if key == "app":
                 document.common.apps = self._apps((key,), value)
+            elif key == "route":
+                document.common.routes = self._routes((key,), value)
             elif key == "pool":
                 document.pools = dict(self._pools((key,), value))
             elif key in TABLES:
@@ -67,7 +73,7 @@ class _Reader:
             elif key in OPTIONS:
                 self._wrong((key,), f"belongs into [{OPTIONS[key].metadata['table']}]")
             else:
-                self._unknown((key,), [*TABLES, "app", "pool"])
+                self._unknown((key,), [*TABLES, "app", "route", "pool"])
         return document
 
     def _pools(self, at: Path, value: object) -> Iterator[tuple[str, Part]]:
@@ -88,10 +94,12 @@ class _Reader:
             here = (*at, key)
             if key == "app":
                 part.apps = self._apps(here, value)
+            elif key == "route":
+                part.routes = self._routes(here, value)
             elif key in TABLES and (key not in OPTIONS or isinstance(value, dict)):
                 self._table(here, value, key, part)
             elif key not in OPTIONS:
-                self._unknown(here, [*OPTIONS, *TABLES, "app"])
+                self._unknown(here, [*OPTIONS, *TABLES, "app", "route"])
             else:
                 self._option(here, key, value, part)
         return part
@@ -125,32 +133,28 @@ class _Reader:
     def _apps(self, at: Path, value: object) -> list[AppSaid]:
         """app = "module:name", or [[app]] tables with mount and target."""
         if isinstance(value, str):
-            return self._app(at, {"target": value})
-        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            self._wrong(at, f'write {_dotted(at)} = "module:name", or [[{_dotted(at)}]] tables')
-            return []
-        return [one for n, item in enumerate(value) for one in self._app((*at, n), item)]
+            return self._one(at, {"target": value}, read_app)
+        otherwise = f'write {_dotted(at)} = "module:name", or [[{_dotted(at)}]] tables'
+        return self._tables(at, value, read_app, otherwise)
 
-    def _app(self, at: Path, table: dict[str, Any]) -> list[AppSaid]:
-        """One application, or none if something is wrong with it."""
-        before = len(self._problems)
-        for key, value in table.items():
-            here = (*at, key)
-            if key not in ("mount", "target"):
-                self._unknown(here, ["mount", "target"])
-            elif not isinstance(value, str) or not value.isprintable():
-                self._wrong(here, "a text in quotes is wanted")
-            elif key == "mount":
-                try:
-                    check_mount(value)
-                except ValueError as error:
-                    self._wrong(here, str(error))
-        if not table.get("target"):
-            self._wrong(at, 'names no application: target = "module:name"')
-        if len(self._problems) > before:
+    def _routes(self, at: Path, value: object) -> list[AppSaid]:
+        otherwise = f"is a list of tables: write [[{_dotted(at)}]] above each"
+        return self._tables(at, value, read_route, otherwise)
+
+    def _tables(self, at: Path, value: object, read: Read, otherwise: str) -> list[AppSaid]:
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            self._wrong(at, otherwise)
             return []
-        app = App(table.get("mount", "").rstrip("/"), table["target"])
-        return [AppSaid(app, self._place(at))]
+        return [one for n, item in enumerate(value) for one in self._one((*at, n), item, read)]
+
+    def _one(self, at: Path, table: dict[str, Any], read: Read) -> list[AppSaid]:
+        """What one table says, or none if something is wrong with it."""
+        try:
+            return [AppSaid(read(table), self._place(at))]
+        except Wrong as error:
+            for below, reason in error.reasons:
+                self._wrong((*at, *below), reason)
+            return []
 
     def _inside(self, at: Path, value: object, header: str) -> dict[str, Any]:
         """What a table holds; nothing for what is none."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from gatebridge.config.clashes import between_options, between_pools
 from gatebridge.config.outside import CMD_ARGS, from_flags, from_habits, from_variables
+from gatebridge.config.routes import is_app, read_app, with_target
 from gatebridge.config.said import DEFAULT, AppSaid, Document, Draft, Layer, Part, Place, Problem
-from gatebridge.config.values import OPTIONS
+from gatebridge.config.values import OPTIONS, Wrong
 from gatebridge.errors import ConfigError
 from gatebridge.settings import App, Configuration, Pool, Settings
 
@@ -29,6 +30,7 @@ class Asked:
     file      "" for none
     flags     options of the command line, by their names in Settings
     cmd_args  the same of GATEBRIDGE_CMD_ARGS
+    mounts    further applications of the command line, each as in "/x=TARGET"
     environ   the environment at the start
     """
 
@@ -37,6 +39,7 @@ class Asked:
     flags: Mapping[str, Typed] = field(default_factory=dict)
     cmd_args: Mapping[str, Typed] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[str, ...] = ()
 
 
 def resolve(asked: Asked) -> Configuration:
@@ -58,10 +61,14 @@ def examine(asked: Asked) -> tuple[Configuration | None, list[Problem]]:
     several = len(document.pools) > 1
     if several:
         _refuse_for_several(asked, outside, problems)
+    mounts = _mounts(asked.mounts, problems)
     drafts = []
     for name, part in (document.pools or {MAIN: Part(document.common.place)}).items():
         layer = document.common.layer | part.layer | outside
-        apps = _apps(asked, part, document.common, problems, quiet=broken_file)
+        apps = _apps(asked, part, document.common, mounts)
+        if not apps and not (broken_file or asked.mounts):
+            where = 'in the file app = "module:name"' if asked.file else "APP"
+            problems.append(Problem(part.place, f"no application is named: {where}"))
         drafts.append(Draft(Pool(name, _settings(layer), _plain(apps)), part.place, layer, apps))
     for draft in drafts:
         problems += between_options(draft)
@@ -96,9 +103,10 @@ def _outside(asked: Asked, problems: list[Problem]) -> Layer:
 
 def _refuse_for_several(asked: Asked, outside: Layer, problems: list[Problem]) -> None:
     """What means one pool, where the file has more."""
-    if asked.app:
-        reason = f"{asked.app}: the file has several pools, each with its own application"
-        problems.append(Problem(Place("APP"), reason))
+    for place, text in [("APP", asked.app), *[("--mount", text) for text in asked.mounts]]:
+        if text:
+            reason = f"{text}: the file has several pools, each with its own application"
+            problems.append(Problem(Place(place), reason))
     bind = outside.get("bind")
     if bind is None:
         return
@@ -113,17 +121,31 @@ def _settings(layer: Layer) -> Settings:
     return Settings(**said)
 
 
-def _apps(
-    asked: Asked, part: Part, common: Part, problems: list[Problem], quiet: bool
-) -> list[AppSaid]:
-    """The applications of a pool. quiet: a broken file may have named them."""
+def _mounts(texts: tuple[str, ...], problems: list[Problem]) -> list[AppSaid]:
+    """--mount /x=TARGET, each below its path."""
+    found = []
+    for text in texts:
+        match, target = with_target(text) or (text, "")
+        place = Place(f"--mount {text}")
+        try:
+            found.append(AppSaid(read_app({"mount": match, "target": target}), place))
+        except Wrong as error:
+            problems += [Problem(place, reason) for _, reason in error.reasons]
+    return found
+
+
+def _apps(asked: Asked, part: Part, common: Part, mounts: list[AppSaid]) -> list[AppSaid]:
+    """What answers a pool's requests: applications, then routes, as a file would hold them.
+
+    A mount of the command line stands before what the file has for the same requests.
+    """
     if asked.app:
-        return [AppSaid(App("", asked.app), Place("APP"))]
-    apps = part.apps if part.apps is not None else common.apps
-    if not apps and not quiet:
-        where = 'in the file app = "module:name"' if asked.file else "APP"
-        problems.append(Problem(part.place, f"no application is named: {where}"))
-    return apps or []
+        return [AppSaid(App("", asked.app), Place("APP")), *mounts]
+    apps = part.apps if part.apps is not None else common.apps or []
+    routes = part.routes if part.routes is not None else common.routes or []
+    said = {one.app.rule for one in mounts}
+    kept = [one for one in [*apps, *routes] if one.app.rule not in said]
+    return sorted([*kept, *mounts], key=lambda one: not is_app(one.app))
 
 
 def _plain(apps: list[AppSaid]) -> tuple[App, ...]:

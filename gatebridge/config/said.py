@@ -53,12 +53,13 @@ class AppSaid:
 class Part:
     """What [server] and the tables beside it say, or what one pool says.
 
-    apps  None where nothing is said about them
+    apps, routes  [[app]] and [[route]]; None where nothing is said about them
     """
 
     place: Place
     layer: Layer = field(default_factory=dict)
     apps: list[AppSaid] | None = None
+    routes: list[AppSaid] | None = None
 
 
 @dataclass(slots=True)
@@ -71,7 +72,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A pool that is not checked yet. place: where it begins"""
+    """A pool that is not checked yet. place: where it begins; apps: of Pool.apps, in its order"""
 
     pool: Pool
     place: Place

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gatebridge.config.document import TABLES
+from gatebridge.config.routes import CONCURRENCY_MOST, MODES, ROUTE_NAME
 from gatebridge.config.values import NAME, OPTIONS, RLIMITS
 from gatebridge.settings import WORKERS_MOST
 from gatebridge.units import SIZE_UNITS, TIME_UNITS
@@ -12,6 +13,7 @@ from gatebridge.units import SIZE_UNITS, TIME_UNITS
 Schema = dict[str, Any]
 
 _TEXT: Schema = {"type": "string"}
+_TARGET: Schema = {**_TEXT, "description": "module:callable, a file, cgi:PATH, static:DIR, …"}
 _TEXTS: Schema = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
 
 
@@ -26,12 +28,13 @@ def schema() -> Schema:
     of_pool = {table: _of_pool(names, own) for table, names in TABLES.items()}
     for name in own.keys() & of_pool.keys():  # reload is an option, and a table
         of_pool[name] = {"anyOf": [own[name], of_pool[name]]}
-    pool = _object({"app": {"$ref": "#/$defs/app"}, **own, **of_pool})
+    hosted = {"app": {"$ref": "#/$defs/app"}, "route": {"$ref": "#/$defs/route"}}
+    pool = _object({**hosted, **own, **of_pool})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "gatebridge.toml",
-        **_object({"app": {"$ref": "#/$defs/app"}, **tables, "pool": _pools()}),
-        "$defs": {"app": _app(), "pool": pool},
+        **_object({**hosted, **tables, "pool": _pools()}),
+        "$defs": {"app": _app(), "route": _routes(), "pool": pool},
     }
 
 
@@ -56,14 +59,32 @@ def _pools() -> Schema:
 
 
 def _app() -> Schema:
-    one = _object(
-        {
-            "mount": {**_TEXT, "description": 'The prefix of its paths; "/" for the rest.'},
-            "target": {**_TEXT, "description": "module:callable, module:factory() or a file."},
-        }
-    )
+    mount = {**_TEXT, "description": 'The prefix of its paths; "/" for the rest.'}
+    one = _object({"mount": mount, "target": _TARGET, **_of_any()})
     many = {"type": "array", "items": {**one, "required": ["target"]}}
     return {"anyOf": [_TEXT, many], "description": "The application, or several with mounts."}
+
+
+def _routes() -> Schema:
+    match = {**_TEXT, "description": '"/x" a prefix, "= /x" one path, "~ REGEX" a pattern.'}
+    name = {"type": "string", "pattern": f"^{ROUTE_NAME.pattern}$"}
+    common = {"match": match, "name": name, **_of_any()}
+    sides = {"legacy": _TARGET, "new": _TARGET, "mode": {"enum": list(MODES)}}
+    plain = {**_object({**common, "target": _TARGET}), "required": ["match", "target"]}
+    moves = {**_object({**common, **sides}), "required": ["match", "legacy", "new"]}
+    return {"type": "array", "items": {"anyOf": [plain, moves]}}
+
+
+def _of_any() -> dict[str, Schema]:
+    """What both kinds may say. A timeout of 0 cannot be refused where it has a unit."""
+    timeout = _with_units("number", TIME_UNITS, 0)
+    return {
+        "host": _TEXT,
+        "methods": _TEXTS,
+        "timeout": timeout,
+        "limit_body": _with_units("integer", SIZE_UNITS, 0),
+        "concurrency": {"type": "integer", "minimum": 1, "maximum": CONCURRENCY_MOST},
+    }
 
 
 def _option(name: str) -> Schema:

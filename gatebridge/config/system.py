@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 
 from gatebridge.bind import Bind, parse_bind
 from gatebridge.config.clashes import path_of
+from gatebridge.config.programs import look_at_programs
 from gatebridge.config.said import Place, Problem
 from gatebridge.control_client import daemon_name, default_path
 from gatebridge.errors import ConfigError
 from gatebridge.serve.privileges import plan_privileges
+from gatebridge.serve.route_modes import switched
+from gatebridge.serve.route_state import state_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +39,7 @@ class System:
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
-        self._running = _answers(_control_socket(configuration))
+        self._running = _answers(control_socket(configuration))
         self.problems: list[Problem] = []
         self.notes: list[str] = []
 
@@ -50,6 +53,8 @@ class System:
         settings = self._configuration.settings
         for name in ("error_logfile", "slowlog", "pid", "control_socket"):
             self._look_at_file(name, str(getattr(settings, name)))
+        if any(switched(self._configuration)):
+            self._look_at_file("route_state", state_path(self._configuration))
         if settings.daemon and settings.error_logfile == "-":
             self.notes.append("error_logfile: a daemon in the background has no standard error")
 
@@ -113,7 +118,8 @@ class System:
     def _look_at_workers(self, pool: Pool) -> None:
         settings = pool.settings
         try:
-            plan_of(settings)
+            account = plan_of(settings).account
+            self._look_at_programs(pool, account.uid if account is not None else os.geteuid())
         except ConfigError as error:
             name = error.code.partition(".")[0]  # "user.unknown" is about the option user
             key = f"pool.{pool.name}.{name}"
@@ -123,6 +129,13 @@ class System:
         if wants and importlib.util.find_spec("watchfiles") is None:
             reason = "watchfiles is not installed; pip install watchfiles, or take stat"
             self._add(f"pool.{pool.name}.reload_engine", reason)
+
+    def _look_at_programs(self, pool: Pool, uid: int) -> None:
+        for stops, text in look_at_programs(pool, uid):
+            if stops:
+                self._add(f"pool.{pool.name}.app", text)
+            else:
+                self.notes.append(text)
 
     def _look_at_folders(self, pool: Pool) -> None:
         settings = pool.settings
@@ -163,7 +176,8 @@ def plan_of(settings: Settings) -> Privileges:
     )
 
 
-def _control_socket(configuration: Configuration) -> str:
+def control_socket(configuration: Configuration) -> str:
+    """Where a daemon of this configuration has it, started by this user."""
     settings = configuration.settings
     if settings.control_socket:
         return settings.control_socket

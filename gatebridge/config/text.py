@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatebridge.config.document import TABLES
 from gatebridge.config.resolve import MAIN
+from gatebridge.config.routes import is_app
 from gatebridge.config.values import OPTIONS
 from gatebridge.units import seconds, write_seconds, write_size
 
@@ -30,6 +31,13 @@ _TAIL = """
 #[[app]]
 #mount = "/admin"
 #target = "admin.wsgi:application"
+
+# An old script that moves: gatebridge route set /cgi-bin/order --mode new lets the new one answer.
+#[[route]]
+#match = "/cgi-bin/order"
+#legacy = "cgi:/srv/cgi-bin/order.pl"
+#new = "shop.order:application"
+#mode = "legacy"
 
 # Pools are workers apart, each with its bind; a pool takes any option that is above, but those of
 # the whole daemon, and what it does not say is as above.
@@ -56,7 +64,7 @@ def _one_pool(configuration: Configuration, origins: dict[str, str]) -> Iterator
         yield f"[{table}]"
         yield from _options(pool.settings, names, f"pool.{pool.name}.", origins)
         yield ""
-    yield from _apps(pool, "app", origins)
+    yield from _apps(pool, "", origins)
 
 
 def _several_pools(configuration: Configuration, origins: dict[str, str]) -> Iterator[str]:
@@ -71,7 +79,7 @@ def _several_pools(configuration: Configuration, origins: dict[str, str]) -> Ite
         yield f"[pool.{_key(pool.name)}]"
         yield from _options(pool.settings, own, f"pool.{pool.name}.", origins)
         yield ""
-        yield from _apps(pool, f"pool.{_key(pool.name)}.app", origins)
+        yield from _apps(pool, f"pool.{_key(pool.name)}.", origins)
         yield ""
 
 
@@ -86,16 +94,32 @@ def _options(
         yield _with_origin(f"{name} = {toml_value(name, value)}", origins.get(key))
 
 
-def _apps(pool: Pool, header: str, origins: dict[str, str]) -> Iterator[str]:
+def _apps(pool: Pool, prefix: str, origins: dict[str, str]) -> Iterator[str]:
+    """prefix: of the tables' names in this pool."""
     for app in pool.apps:
-        yield _with_origin(f"[[{header}]]", origins.get(f"pool.{pool.name}.app"))
+        header = "app" if is_app(app) else "route"
+        yield _with_origin(f"[[{prefix}{header}]]", origins.get(f"pool.{pool.name}.app"))
         yield from _app(app)
 
 
 def _app(app: App) -> Iterator[str]:
-    if app.mount:
-        yield f"mount = {_quoted(app.mount)}"
-    yield f"target = {_quoted(app.target)}"
+    """Its keys, without those that say nothing."""
+    if is_app(app):
+        pairs = {"mount": app.match, "target": app.target}
+    elif app.new:
+        pairs = {"match": app.match or "/", "legacy": app.target, "new": app.new, "mode": app.mode}
+    else:
+        pairs = {"match": app.match or "/", "target": app.target}
+    for key, text in {**pairs, "host": app.host, "name": app.name}.items():
+        if text:
+            yield f"{key} = {_quoted(text)}"
+    if app.methods:
+        yield f"methods = [{', '.join(map(_quoted, app.methods))}]"
+    for key in ("timeout", "limit_body"):
+        if getattr(app, key) > (0 if key == "timeout" else -1):
+            yield f"{key} = {toml_value(key, getattr(app, key))}"
+    if app.concurrency:
+        yield f"concurrency = {app.concurrency}"
 
 
 def _with_origin(line: str, origin: str | None) -> str:

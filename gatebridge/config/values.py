@@ -31,10 +31,13 @@ _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-class Wrong(Exception):
-    """What is wrong with a value. reasons: (the keys and numbers below it, why)"""
+Reason = tuple[tuple[str | int, ...], str]  # the keys and numbers below a value, and why
 
-    def __init__(self, *reasons: tuple[tuple[str | int, ...], str]) -> None:
+
+class Wrong(Exception):
+    """What is wrong with a value."""
+
+    def __init__(self, *reasons: Reason) -> None:
         super().__init__(*reasons)
         self.reasons = reasons
 

@@ -99,6 +99,14 @@ class Body:
             parts.append(piece)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def read1(self, size: int = -1) -> bytes:
+        """What is there, at most ``size`` bytes; waits only where nothing is. b"" at the end."""
+        most = size if 0 <= size < CHUNK else CHUNK
+        if most and not self._buffer:
+            self._buffer = self._next(most)
+            self._at = 0
+        return self._take(most)
+
     def _read_large(self, size: int) -> bytes:
         """The next size bytes past the buffer, with as little copying as the feed can do."""
         source = self._source

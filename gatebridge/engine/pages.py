@@ -1,4 +1,9 @@
-"""The plain answers gatebridge gives in an application's place."""
+"""The plain answers gatebridge gives in an application's place.
+
+They name an incident and nothing else: neither the request nor the cause, which is for the log.
+"""
+
+from os import urandom
 
 from gatebridge.errors import PeerError
 from gatebridge.wire.cgi_head import Head, make_head
@@ -11,7 +16,13 @@ _STATUS = {  # by the code of a PeerError, else by the part before its dot, else
     "params.malformed": "400 Bad Request",
     "params.late": "400 Bad Request",
     "queue": "503 Service Unavailable",
+    "route.busy": "503 Service Unavailable",
 }
+
+
+def new_incident() -> str:
+    """What the page and the log's line have in common."""
+    return urandom(4).hex()
 
 
 def page(
@@ -35,8 +46,9 @@ def timeout_page(incident: str) -> tuple[Head, bytes]:
     return page("504 Gateway Timeout", [line], False, [])
 
 
-def refusal_page(error: PeerError, is_head: bool) -> tuple[Head, bytes]:
-    """The answer to a request that cannot be served; it names the code, nothing of the input."""
+def refusal_page(error: PeerError, incident: str, is_head: bool) -> tuple[Head, bytes]:
+    """The answer to a request that cannot be served."""
     status = _STATUS.get(error.code) or _STATUS.get(error.code.partition(".")[0], "400 Bad Request")
     headers = [("Retry-After", "1")] if status.startswith("503") else []
-    return page(status, [f"The request was refused: {error.code}."], is_head, headers)
+    line = f"The request was refused. The server's log tells more under incident {incident}."
+    return page(status, [line], is_head, headers)

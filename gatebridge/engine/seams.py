@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Protocol
 
-from gatebridge.errors import AppError
+from gatebridge.errors import AppError, PeerError
 from gatebridge.wire.cgi_head import Head
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -51,6 +51,9 @@ class Out(Protocol):
 
     def failed(self, incident: str, error: BaseException) -> None:
         """Put the traceback where the operator looks, under the incident's id."""
+
+    def refused(self, incident: str, error: PeerError) -> None:
+        """One line for the operator: the request was refused, and its page names the incident."""
 
     def note(self, error: AppError) -> None:
         """One line for the operator: something of this answer was put right."""

@@ -205,15 +205,14 @@ class Call:
         if out.gone:
             return
         # Imported here: a one-shot CGI request that succeeds does without them.
-        from gatebridge.engine.pages import failure_page, refusal_page
+        from gatebridge.engine.pages import failure_page, new_incident, refusal_page
 
+        incident = new_incident()
         if isinstance(error, PeerError) and not self._sent:
             self._sent = self._whole = True
-            out.answer(*refusal_page(error, self._is_head))
+            out.refused(incident, error)
+            out.answer(*refusal_page(error, incident, self._is_head))
             return
-        from os import urandom
-
-        incident = urandom(4).hex()
         out.failed(incident, error)
         if self._whole:
             return

@@ -6,7 +6,7 @@ the rest. Builder.explain goes through every row; a test holds the two equal.
 """
 
 from gatebridge.environ import variables
-from gatebridge.environ.case import BY_NAME, Case, Front, recognise
+from gatebridge.environ.case import BY_NAME, UNKNOWN, Case, Front, Met, recognise
 from gatebridge.environ.paths import decode, normal, same, under
 from gatebridge.errors import ConfigError, PeerError
 from gatebridge.wire.request import AUTHORIZER, FILTER, RESPONDER, UNKNOWN_LENGTH, Request
@@ -79,10 +79,14 @@ class Builder:
     mount         where the server put the application: "/app", "" or "/" for the root, None
                   for not said, then the rows for the front server decide
     front         nginx, apache, lighttpd, caddy, haproxy, h2o, iis, unknown; "auto" goes by
-                  SERVER_SOFTWARE
+                  SERVER_SOFTWARE, else by the variables of the first request that has a sign.
+                  It is settled once for each SERVER_SOFTWARE, never anew for a request
     trusted       peers whose forwarded headers are believed, see trust.Trust
     forwarded     which of these headers they write
+    news          saw_proxy, or somebody new in met; whoever has looked lowers it
     saw_proxy     a Proxy header was dropped; the caller may log it, once, and lower the flag
+    met           the front servers that nobody was told about yet; the caller takes them
+    settings      what was asked for, for whoever builds the same again
     checked_user  the server checks Basic credentials before it sends REMOTE_USER
     raises        ConfigError("front.unknown"), ConfigError("mount.malformed"), Trust's
     """
@@ -93,9 +97,13 @@ class Builder:
         "_flags",
         "_front",
         "_mount",
+        "_nameless",
         "_seen",
         "_trust",
+        "met",
+        "news",
         "saw_proxy",
+        "settings",
     )
 
     def __init__(
@@ -122,7 +130,11 @@ class Builder:
             self._trust = trust.Trust(trusted, forwarded)
         self._flags = (multithread, multiprocess, run_once)
         self._checked_user = checked_user
+        self._nameless = False  # a server without a name and without a sign was met
+        self.news = False
         self.saw_proxy = False
+        self.met: list[Met] = []
+        self.settings = (mount, front, trusted, forwarded, checked_user)
 
     def build(self, request: Request) -> tuple[dict[str, object], int]:
         """Turn request.vars into the environ, but for the streams and the file wrapper.
@@ -138,11 +150,11 @@ class Builder:
         odd = not _PLAIN.issuperset(env)
         if odd:
             if "HTTP_PROXY" in env:
-                self.saw_proxy = True
+                self.saw_proxy = self.news = True
                 del env["HTTP_PROXY"]
             _odd_names(env)
         software = env.get("SERVER_SOFTWARE", "")
-        front = self._seen.get(software) or self._recognise(software)
+        front = self._seen.get(software) or self._recognise(software, env)
         method = env.get("REQUEST_METHOD", "")
         if method not in _METHODS and not is_token(method):
             _refuse_method(env, request, method)
@@ -161,14 +173,31 @@ class Builder:
         self._finish(environ, env, request)
         return environ, length
 
-    def _recognise(self, software: str) -> Front:
+    def _recognise(self, software: str, env: dict[str, str]) -> Front:
         """The front server behind a SERVER_SOFTWARE not seen lately."""
+        front, sign = self._front, "front"
+        if front is None:
+            front, sign = recognise(software), "SERVER_SOFTWARE"
+            if front is UNKNOWN:
+                from gatebridge.environ.shape import by_shape
+
+                front, sign = by_shape(env)
+                if not (software or sign):  # a health check perhaps: the next may say more
+                    if not self._nameless:
+                        self._nameless = True
+                        self._meet(Met(front.name, "", ""))
+                    return front
         if len(self._seen) >= _REMEMBERED:
             self._seen.clear()
-        front = recognise(software) if self._front is None else self._front
         if len(software) <= _LONGEST:
             self._seen[software] = front
+            self._meet(Met(front.name, software, sign))
         return front
+
+    def _meet(self, met: Met) -> None:
+        del self.met[_REMEMBERED:]
+        self.met.append(met)
+        self.news = True
 
     def _set_path(self, env: dict[str, str], request: Request, front: Front) -> None:
         """SCRIPT_NAME, PATH_INFO and QUERY_STRING; the shapes that need no row come first."""
@@ -243,11 +272,10 @@ class Builder:
 
     def explain(self, request: Request) -> tuple[dict[str, object], int, list[Change]]:
         """As build, slowly, and what each row, the mount, a peer's word or a default changed."""
-        from gatebridge.environ.profile import locate
         from gatebridge.environ.quirks import NAME, ROWS
 
         env: dict[str, str] = request.vars  # type: ignore[assignment]  # as in build
-        front = self._recognise(env.get("SERVER_SOFTWARE", ""))
+        front = self.front_of(env)
         changes: list[Change] = []
         case = Case(request, env, front, self._mount, self._checked_user)
         for row in ROWS:
@@ -255,15 +283,7 @@ class Builder:
             if row.kind == NAME and row.detect(case):
                 row.fix(case)
                 _note(changes, row.name, before, env)
-        copy = Case(request, dict(env), front, self._mount)
-        copy.read_path()
-        path_row = locate(copy)
-        before = dict(env)
-        if not is_token(env.get("REQUEST_METHOD", "")):
-            _refuse_method(env, request, env.get("REQUEST_METHOD", ""))
-        self._set_path(env, request, front)
-        moved = "default" if self._mount is None else "mount"
-        _note(changes, path_row.name if path_row is not None else moved, before, env)
+        self._explain_path(env, request, front, changes)
         before = dict(env)
         length = _length(env, request, True)
         _name_server(env)
@@ -276,6 +296,32 @@ class Builder:
         self._finish(request.vars, env, request)
         _note(changes, "default", before, env)
         return request.vars, length, changes
+
+    def _explain_path(
+        self, env: dict[str, str], request: Request, front: Front, changes: list[Change]
+    ) -> None:
+        from gatebridge.environ.profile import locate
+
+        copy = Case(request, dict(env), front, self._mount)
+        copy.read_path()
+        row = locate(copy)
+        before = dict(env)
+        if not is_token(env.get("REQUEST_METHOD", "")):
+            _refuse_method(env, request, env.get("REQUEST_METHOD", ""))
+        if "QUERY_STRING" not in env:
+            env["QUERY_STRING"] = env.get("REQUEST_URI", "").partition("?")[2]
+        _note(changes, "default", before, env)
+        before = dict(env)
+        self._set_path(env, request, front)
+        moved = "default" if self._mount is None else "mount"
+        if row is not None and (copy.script, copy.info) == (env["SCRIPT_NAME"], env["PATH_INFO"]):
+            moved = row.name
+        _note(changes, moved, before, env)
+
+    def front_of(self, env: dict[str, str]) -> Front:
+        """The server whose rows a request with these variables gets."""
+        software = env.get("SERVER_SOFTWARE", "")
+        return self._seen.get(software) or self._recognise(software, env)
 
 
 def _note(changes: list[Change], row: str, before: dict[str, str], after: dict[str, str]) -> None:

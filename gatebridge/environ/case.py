@@ -60,6 +60,8 @@ _SIGNS = (
     ("nginx", "nginx"),
     ("openresty", "nginx"),
     ("tengine", "nginx"),
+    ("angie", "nginx"),
+    ("freenginx", "nginx"),
     ("apache", "apache"),
     ("lighttpd", "lighttpd"),
     ("caddy", "caddy"),
@@ -78,6 +80,23 @@ def recognise(software: str) -> Front:
         if lower.startswith(sign):
             return BY_NAME[name]
     return UNKNOWN
+
+
+class Met:
+    """A front server that a listener sees for the first time.
+
+    front     its name in FRONTS
+    software  its SERVER_SOFTWARE, "" for none
+    sign      what told: "SERVER_SOFTWARE", "front" for the operator, else names of variables;
+              "" where nothing did, and front is unknown
+    """
+
+    __slots__ = ("front", "sign", "software")
+
+    def __init__(self, front: str, software: str, sign: str) -> None:
+        self.front = front
+        self.software = software
+        self.sign = sign
 
 
 class Case:

@@ -12,6 +12,7 @@ from gatebridge.serve.capture import print_line_by_line
 from gatebridge.serve.member import NO_SLOT, Member
 from gatebridge.serve.slow_log import dump_pipe
 from gatebridge.serve.stem import Stem, failure
+from gatebridge.serve.worker_log import WARNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gatebridge.serve.inbox import Inbox
     from gatebridge.serve.listen import Listener
     from gatebridge.serve.privileges import Privileges
+    from gatebridge.serve.route_board import RouteBoard
     from gatebridge.settings import Pool
 
 BOOT_FAILED: Final = 3  # exit status of a child that could not begin
@@ -66,6 +68,8 @@ class Pipes:
 class Births:
     """Makes the children of one pool and generation.
 
+    routes  None where none is made: workers of the program before have a memory of their own
+
     All that can fail raises OSError and leaves nothing behind.
     """
 
@@ -76,12 +80,14 @@ class Births:
         generation: int,
         listeners: list[Listener],
         privileges: Privileges,
+        routes: RouteBoard | None,
     ) -> None:
         self._house = house
         self._pool = pool
         self._generation = generation
         self._listeners = listeners
         self._privileges = privileges
+        self.routes = routes
         self._inbox: Inbox | None = None
         self._opened = False
 
@@ -110,6 +116,20 @@ class Births:
     def close(self) -> None:
         """No child will be made any more. The inbox goes on with the next generation."""
         self._inbox = None
+        if self.routes is not None:
+            self.routes.close()
+
+    def free(self, index: int) -> None:
+        """The worker that had this slot is gone."""
+        if self.routes is not None:
+            self.routes.gone(index)
+        self._house.free_slot(index)
+
+    def tell_not_loaded(self) -> None:
+        """Of routes that cannot be switched, once."""
+        for app, reason in self.routes.fresh_notes() if self.routes is not None else []:
+            text = f"pool {self._pool.name} {app}: {reason}; its other side answers"
+            self._house.log.line(WARNING, f"route.not_loaded {text}")
 
     def _fork(self, index: int, now: float, be: Callable[[int, list[int]], int]) -> Member:
         try:
@@ -154,7 +174,7 @@ class Births:
         return Stem(
             sock,
             self._house.pid,
-            lambda: self._house.hooks.load_applications(self._pool),
+            lambda: self._house.hooks.load_applications(self._pool, self.routes),
             self._work,
             self._keep(),
             lambda fds: self._house.hooks.adopt(self._pool, fds),
@@ -186,6 +206,7 @@ class Births:
                 channel=sock,
                 slot=slot,
                 inbox=self._inbox,
+                routes=self.routes,
                 applications=applications,
                 dump_fd=fds[1],
             )

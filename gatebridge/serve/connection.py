@@ -17,6 +17,7 @@ from select import POLLERR, POLLHUP, POLLIN, poll
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from gatebridge.engine.pages import new_incident
 from gatebridge.serve.bodies import BodyReader
 from gatebridge.serve.exchange import Exchange
 from gatebridge.wire.events import (
@@ -170,11 +171,19 @@ class Connection(BodyReader):
         self._flush_outbox()
 
     def _fault(self, fault: Fault) -> None:
-        self.site.log.note(fault.error, f"from {self.site.name} peer {self.peer or 'unix'}")
-        if fault.id == 0:
+        where = f"from {self.site.name} peer {self.peer or 'unix'}"
+        if fault.id == 0 and fault.page is None:
+            self.site.log.note(fault.error, where)
             self.drop_all()
             return
-        head, body = self.site.refusal(fault.error)
+        incident = new_incident()
+        self.site.log.refused(incident, where, fault.error)
+        if fault.page is not None:
+            self._outbox.append(fault.page(fault.error, incident))
+            self._flush_outbox()
+            self.drop_all()
+            return
+        head, body = self.site.refusal(fault.error, incident)
         self._outbox += self.wire.send_answer(fault.id, head, body)
         self._flush_outbox()
         self.exchanges.pop(fault.id, None)
@@ -233,13 +242,13 @@ class Connection(BodyReader):
         except OSError:  # it is gone
             pass
 
-    def turn_away(self, exchange: Exchange, error: PeerError) -> bool:
+    def turn_away(self, exchange: Exchange, error: PeerError, incident: str) -> bool:
         """Refuse a request without waiting for anybody. False: not now, a thread sends here."""
         if not self.lock.acquire(False):
             return False
         try:
             if self.exchanges.get(exchange.id) is exchange:
-                head, body = self.site.refusal(error)
+                head, body = self.site.refusal(error, incident)
                 exchange.status = head.status
                 self._outbox += self.wire.send_answer(exchange.id, head, body)
                 self.finish(exchange)

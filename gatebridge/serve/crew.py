@@ -65,6 +65,7 @@ class Crew:
         self.generation = generation
         self.listeners = listeners
         self.plan = plan
+        self.routes = births.routes
         self.members: dict[int, Member] = {}
         self.stem: Member | None = None
         self.failure: Failure | None = None
@@ -115,9 +116,7 @@ class Crew:
                 self._late(key, now)
             stays = self.count(READY, LEAVING) > len(done.retire) or done.fork > 0
             for key in done.retire:
-                if (
-                    key in self.members
-                ):  # a stem stays; the last closes what kept connections it has
+                if key in self.members:  # no stem; the last one closes the connections it kept
                     self.members[key].drain(now, self._grace_s, last=not stays)
             added = done.fork > 0 and self._add(done.fork, now)
             if not (added or done.kill or any(key in self.members for key in done.retire)):
@@ -202,7 +201,8 @@ class Crew:
         try:
             for _ in range(_MESSAGES):
                 message = channel.receive(member.sock)
-                obey = self._said.get(channel.text_of(message, "say"))
+                what = channel.text_of(message, "say")
+                obey = self._said.get(what) or self._house.said.get(what)
                 if obey is not None:
                     obey(member, message, monotonic())
                 self._follow(message.get("files"))
@@ -218,8 +218,9 @@ class Crew:
             member.become(READY, now)
             member.calm = now
             self.plan.ready()
-            if self._house.level:  # another than the configuration's, which it has
-                member.tell({"do": "level", "level": self._house.level})
+            self._births.tell_not_loaded()
+            if member is not self.stem:
+                self._house.greet(member)
 
     def _failed(self, member: Member, message: Message, now: float) -> None:
         error, trace = channel.text_of(message, "error"), channel.text_of(message, "traceback")
@@ -330,7 +331,7 @@ class Crew:
 
     def _forget(self, member: Member) -> None:
         del self.members[member.key]
-        self._house.free_slot(member.index)
+        self._births.free(member.index)
         self._close(member)
 
     def _close(self, member: Member) -> None:

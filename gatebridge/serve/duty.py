@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from gatebridge.serve.channel import Message
     from gatebridge.serve.loop import Loop
     from gatebridge.serve.scoreboard import WorkerSlot
     from gatebridge.serve.worker_log import WorkerLog
@@ -39,12 +40,14 @@ class Lifetime:
 class Duty:
     """One supervised worker's.
 
-    reopen  called when the logs were rotated, with the new files' descriptors in hooks' order
-    lost    how many log lines could not be written
+    reopen   called when the logs were rotated, with the new files' descriptors in hooks' order
+    lost     how many log lines could not be written
+    route    takes a mode from a supervisor that does not share our memory
+    explain  takes an order to keep a request, with the descriptor to put it into
     """
 
-    __slots__ = ("_lifetime", "_limit", "_log", "_loop", "_lost", "_reopen", "_slot", "_sock",
-                 "_started", "_told", "_wake", "left", "takes_queue")  # fmt: skip
+    __slots__ = ("_explain", "_lifetime", "_limit", "_log", "_loop", "_lost", "_reopen", "_route",
+                 "_slot", "_sock", "_started", "_told", "_wake", "left", "takes_queue")  # fmt: skip
 
     def __init__(
         self,
@@ -55,6 +58,8 @@ class Duty:
         lifetime: Lifetime,
         reopen: Callable[[list[int]], None],
         lost: Callable[[], int],
+        route: Callable[[Message], None] | None = None,
+        explain: Callable[[Message, list[int]], None] | None = None,
     ) -> None:
         self._sock = sock
         self._slot = slot
@@ -63,6 +68,8 @@ class Duty:
         self._lifetime = lifetime
         self._reopen = reopen
         self._lost = lost
+        self._route = route
+        self._explain = explain
         self._started = monotonic()
         self._wake = -1
         self._told = 0  # requests, when we last said that we are idle
@@ -100,8 +107,13 @@ class Duty:
         if what == "reopen":
             self._reopen(fds)
             return 0
+        if what == "explain" and self._explain is not None:
+            self._explain(message, fds)
+            return 0
         for fd in fds:
             os.close(fd)
+        if what == "route" and self._route is not None:
+            self._route(message)
         level = LEVELS.get(channel.text_of(message, "level"))
         if what == "level" and level is not None:
             self._log.level = level

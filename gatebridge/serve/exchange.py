@@ -4,8 +4,9 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from gatebridge.engine.body import gather_by_pulling
-from gatebridge.errors import AppError, GatebridgeError, PeerError
+from gatebridge.errors import AppError, PeerError
 from gatebridge.serve.request_id import KEY
+from gatebridge.serve.scoreboard import limit
 from gatebridge.wire.cgi_head import Head
 from gatebridge.wire.events import DATA
 
@@ -27,14 +28,15 @@ class Exchange:
 
     __slots__ = ("_checked", "_early", "_error_text", "_held", "abandoned", "connection", "data",
                  "data_ended", "deferred", "ended", "environ", "error", "feed", "gone", "has_turn",
-                 "id", "idle_s", "queued_at", "queued_s", "sent", "started", "status")  # fmt: skip
+                 "id", "idle_s", "place", "queued_at", "queued_s", "sent", "started", "status",
+                 "timeout_s")  # fmt: skip
 
     def __init__(self, connection: "Connection", id: int, ended: bool) -> None:
         self.connection = connection
         self.id = id
         self.ended = ended  # STDIN has come whole
         self.gone = False  # nobody waits for the answer; every write and read raises
-        self.environ: dict[str, object] | None = None  # while the application has it
+        self.environ: dict[str, object] | None = None  # while it runs, or was refused before
         self.error: PeerError | None = None  # why the body cannot be read on
         self.feed: Spill | None = None  # STDIN that came before anybody read it
         self.status = ""
@@ -50,6 +52,8 @@ class Exchange:
         self.abandoned = False  # answered in place of a thread that is too slow
         self.queued_at = 0.0  # monotonic; when it began to wait for a thread
         self.queued_s = 0.0  # how long it has waited
+        self.timeout_s = 0.0  # of its route; 0.0 for the worker's
+        self.place: memoryview | None = None  # on the scoreboard, while a thread runs it
         self.deferred: Request | None = None  # not run yet: too many threads wait for bodies
 
     @property
@@ -57,6 +61,8 @@ class Exchange:
         """The request in a few words, for logs."""
         environ = self.environ or {}
         path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
+        if not path:  # refused before its variables were put right
+            path = str(environ.get("REQUEST_URI", "")).partition("?")[0]
         id = environ.get(KEY) or environ.get("HTTP_X_REQUEST_ID")
         about = f", id {id}" if id else ""
         return f"{environ.get('REQUEST_METHOD', '-')} {path}{about}"
@@ -71,6 +77,16 @@ class Exchange:
         """Apache's mod_fcgid, and not its mod_proxy_fcgi, which says so in SCRIPT_FILENAME."""
         script = str((self.environ or {}).get("SCRIPT_FILENAME", ""))
         return self.front.startswith("Apache") and not script.startswith(("proxy:", "//"))
+
+    def limit_time(self, seconds: float) -> None:
+        """``environ["gatebridge.timeout"]``: this request may take so long, whatever others may."""
+        self.timeout_s = seconds
+        if self.place is not None:
+            limit(self.place, seconds)
+
+    def is_gone(self) -> bool:
+        """``environ["gatebridge.gone"]``: nobody waits for this answer any more."""
+        return self.gone
 
     # -- Source
 
@@ -199,8 +215,8 @@ class Exchange:
     def note(self, error: AppError) -> None:
         self.connection.site.log.note(error, self.line)
 
-    def refused(self, error: GatebridgeError) -> None:
-        self.connection.site.log.note(error, self.line)
+    def refused(self, incident: str, error: PeerError) -> None:
+        self.connection.site.log.refused(incident, self.line, error)
 
     # -- wsgi.errors
 

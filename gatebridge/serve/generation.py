@@ -37,9 +37,11 @@ class Generation:
         self.configuration = configuration
         self.listeners = listeners
         self.crews: list[Crew] = []
-        for pool in configuration.pools:
-            mine = listeners[pool.name]
-            births = Births(house, pool, number, mine, _privileges(pool, house.folder))
+        becoming = [_privileges(pool, house.folder) for pool in configuration.pools]
+        boards = house.routes.boards(configuration)
+        for pool, privileges in zip(configuration.pools, becoming, strict=True):
+            mine, routes = listeners[pool.name], boards[pool.name]
+            births = Births(house, pool, number, mine, privileges, routes)
             self.crews.append(Crew(house, pool, number, mine, _plan(pool, number), births))
 
     @property
@@ -90,7 +92,8 @@ def heirs(house: House, configuration: Configuration, heritage: Heritage) -> lis
     for name, members in heritage.workers.items():
         pool = known.get(name) or Pool(name, Settings(), ())
         mine, number = heritage.listeners, heritage.generation
-        births = Births(house, pool, number, mine, _privileges(pool, house.folder))
+        privileges = _privileges(pool, house.folder)
+        births = Births(house, pool, number, mine, privileges, None)
         crew = Crew(house, pool, number, mine, PoolPlan("held", 0), births)
         for member in members:
             if spawn.is_child(member.pid):

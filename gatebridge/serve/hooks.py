@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from gatebridge.serve.inbox import Inbox
     from gatebridge.serve.listen import Listener
+    from gatebridge.serve.route_board import RouteBoard
     from gatebridge.serve.scoreboard import WorkerSlot
     from gatebridge.settings import Configuration, Pool
 
@@ -25,17 +26,19 @@ class Hooks(Protocol):
         channel: socket.socket,
         slot: WorkerSlot,
         inbox: Inbox | None,
+        routes: RouteBoard | None,
         applications: object | None,
         dump_fd: int,
     ) -> int:
         """A worker's life, in its own process. Returns its exit status.
 
+        routes        of its pool and generation; None where none can be made any more
         slot          started: its state is STARTING
         applications  what load_applications() returned in a stem; None for loading them
         dump_fd       for faulthandler's stacks; non-blocking
         """
 
-    def load_applications(self, pool: Pool) -> object:
+    def load_applications(self, pool: Pool, routes: RouteBoard | None) -> object:
         """Import, in a stem or a worker. raises anything"""
 
     def read_configuration(self) -> Configuration:

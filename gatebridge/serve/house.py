@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from gatebridge.serve.route_modes import RouteModes
 from gatebridge.serve.scoreboard import WORKERS_MAX, Scoreboard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gatebridge.serve.channel import Message
     from gatebridge.serve.hooks import Hooks
+    from gatebridge.serve.member import Member
     from gatebridge.serve.scoreboard import WorkerView
     from gatebridge.serve.turns import Turns
     from gatebridge.serve.worker_log import WorkerLog
@@ -42,6 +45,9 @@ class House:
 
     dumped  takes a worker's stacks, by its pid; gone is told that it has ended
     files   takes what a pool's application consists of
+    said    takes what workers say beside what concerns their crew
+    greeted is told of each worker that has become ready
+    routes  who answers each, and how many requests of it are under way
     """
 
     turns: Turns
@@ -54,10 +60,16 @@ class House:
     dumped: Callable[[int, bytes], None] = lambda pid, data: None
     gone: Callable[[int], None] = lambda pid: None
     files: Callable[[str, list[str]], None] = lambda pool, files: None
+    said: dict[str, Callable[[Member, Message, float], None]] = field(default_factory=dict)
+    greeted: Callable[[Member], None] = lambda member: None
+    routes: RouteModes = field(init=False)
     level: str = ""  # of logs, when somebody has changed it since the last reload
     _free: set[int] = field(default_factory=lambda: set(range(WORKERS_MAX)))
     _key: int = 0
     _looked: tuple[float, dict[int, WorkerView]] = (-1.0, {})
+
+    def __post_init__(self) -> None:
+        self.routes = RouteModes(self.log)
 
     def now(self) -> float:
         return monotonic()
@@ -77,7 +89,14 @@ class House:
     def free_slot(self, index: int) -> None:
         if index >= 0:
             self.board.free(index)
+            self.routes.counters.clear(index)
             self._free.add(index)
+
+    def greet(self, member: Member) -> None:
+        """A worker is ready: tell it what was asked of those before it."""
+        if self.level:  # another than the configuration's, which it has
+            member.tell({"do": "level", "level": self.level})
+        self.greeted(member)
 
     def of(self, pool: str) -> Totals:
         return self.totals.setdefault(pool, Totals())

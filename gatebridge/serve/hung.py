@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gatebridge.next_steps import then
 from gatebridge.serve.pool import LEAVING, READY
 from gatebridge.serve.worker_log import ERROR
 
@@ -33,21 +34,22 @@ class Hung:
         self._asked: dict[int, float] = {}  # pid -> when the request began
 
     def wanted(self, crews: Iterable[Crew]) -> bool:
-        return any(crew.pool.settings.timeout for crew in crews)
+        """Some request has a limit: its pool's, or its route's."""
+        pools = [crew.pool for crew in crews]
+        return any(pool.settings.timeout or any(app.timeout for app in pool.apps) for pool in pools)
 
     def look(self, now: float, crews: Iterable[Crew], views: dict[str, list[WorkerView]]) -> None:
         """Kill whoever was asked at the last look and is still in the same request."""
         seen: dict[int, float] = {}
         for crew in crews:
-            limit = crew.pool.settings.timeout
+            usual = crew.pool.settings.timeout
             running = {view.pid: view.running for view in views.get(crew.pool.name, ())}
             for member in crew.members.values():
                 oldest = running.get(member.pid) or []
-                if not limit or member.state not in (READY, LEAVING) or not oldest:
+                late = [one for one in oldest if 0 < (one.limit or usual) < one.age - _SLACK_S]
+                if member.state not in (READY, LEAVING) or not late:
                     continue
-                request = oldest[0]
-                if request.age <= limit + _SLACK_S:
-                    continue
+                request = late[0]
                 seen[member.pid] = request.started
                 if self._asked.get(member.pid) != request.started:
                     self._say(member.pid, request.line, request.age)
@@ -57,7 +59,8 @@ class Hung:
 
     def _say(self, pid: int, line: str, age: float) -> None:
         why = "code that holds the interpreter; the worker is killed"
-        self._log.line(ERROR, f"request.hung pid {pid} ({line}) after {age:.1f} s in {why}")
+        said = f"request.hung pid {pid} ({line}) after {age:.1f} s in {why}"
+        self._log.line(ERROR, said + then("request.hung"))
         try:
             self._ask(pid)
         except OSError:  # it has ended meanwhile

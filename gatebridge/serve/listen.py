@@ -11,6 +11,7 @@ import sys
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
+from gatebridge.control_client import peer_uid
 from gatebridge.errors import ConfigError, PeerError
 from gatebridge.serve.socket_file import MAX_PATH, alone, bind_file, clear_stale, inode
 from gatebridge.wire.scan import decimal
@@ -32,7 +33,18 @@ class Listener:
     allow  networks TCP peers must be in; empty admits all (loopback and Unix sockets)
     """
 
-    __slots__ = ("_allow", "_family", "_inode", "_low", "bind", "fd", "site", "sock", "text")
+    __slots__ = (
+        "_allow",
+        "_family",
+        "_inode",
+        "_low",
+        "_uid",
+        "bind",
+        "fd",
+        "site",
+        "sock",
+        "text",
+    )
 
     site: Site
 
@@ -42,6 +54,7 @@ class Listener:
         self.fd = sock.fileno()
         self._family = sock.family
         self._allow = allow
+        self._uid = os.geteuid() if bind.options.get("peer") else -1
         self._inode = inode(bind.path) if bind.family == "unix" else None
         sock.setblocking(False)
         self.text = describe(bind, sock)
@@ -59,6 +72,10 @@ class Listener:
         """A connection that another worker has accepted here."""
         sock: socket.socket = _LowSocket(self._family, socket.SOCK_STREAM, 0, fd)
         return sock
+
+    def is_stranger(self, sock: socket.socket) -> bool:
+        """Tell whether ?peer=same keeps out who has connected: not our user, and not root."""
+        return self._uid >= 0 and peer_uid(sock) not in (self._uid, 0, None)
 
     def admits(self, peer: object) -> bool:
         """Tell whether a TCP peer is in the allow list (FastCGI section 3.2, and ?allow=)."""
@@ -97,6 +114,7 @@ def open_listener(bind: Bind, web_server_addrs: tuple[Network, ...]) -> Listener
     raises            ConfigError("bind.…")
     """
     allow: tuple[Network, ...] = ()
+    _check_peer(bind)
     try:
         if bind.family == "tcp":
             allow = _allow(bind, bind.host)
@@ -188,6 +206,7 @@ def _own_file(bind: Bind) -> None:
 def examine(bind: Bind) -> None:
     """Look at what is written, without the system. raises ConfigError("bind.…")"""
     backlog(bind)
+    _check_peer(bind)
     if bind.family == "tcp":
         _allow(bind, bind.host)
     elif bind.family in ("unix", "abstract"):
@@ -195,6 +214,13 @@ def examine(bind: Bind) -> None:
         _check_length(bind)
     else:
         networks(bind.options.get("allow", ""), bind.text)
+
+
+def _check_peer(bind: Bind) -> None:
+    wanted = bind.options.get("peer", "same")
+    if wanted != "same" or ("peer" in bind.options and bind.family not in ("unix", "abstract")):
+        why = "peer=same, of a Unix socket, is all there is: the daemon's own user, or root"
+        raise ConfigError("bind.peer", f"{bind.text}: {why}")
 
 
 def networks(text: str, option: str) -> tuple[Network, ...]:

@@ -21,6 +21,7 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from gatebridge.engine.pages import new_incident
 from gatebridge.errors import PeerError
 from gatebridge.serve.connection import ARM, CLOSED, Connection
 from gatebridge.serve.gate import Gate
@@ -270,7 +271,7 @@ class Loop:
             if error.errno in _OUT_OF_FDS:
                 self._pause(listener, error)
             return None  # ECONNABORTED and its like: that peer is gone
-        if not listener.admits(peer):
+        if not listener.admits(peer) or listener.is_stranger(sock):
             listener.site.log.refused_peer(peer, listener.text)
             sock.close()
             return None
@@ -520,6 +521,7 @@ class Loop:
             if self.queue_s and waited > self.queue_s and exchange.error is None:
                 exchange.error = PeerError("queue.timeout", f"it waited for {waited:.1f} s")
             if exchange.error is not None:
+                exchange.environ = request.vars
                 exchange.connection.site.refuse(exchange, exchange.error)
                 exchange.connection.site.turned_away(exchange, request)
             elif not exchange.gone and not exchange.ended and self.gate.full:
@@ -566,9 +568,11 @@ class Loop:
         error = PeerError("body.timeout", "its body did not come")
         for exchange in list(connection.exchanges.values()):
             request = exchange.deferred
-            if request is not None and connection.turn_away(exchange, error):
+            incident = new_incident()
+            if request is not None and connection.turn_away(exchange, error, incident):
                 exchange.deferred = None
-                exchange.refused(error)
+                exchange.environ = request.vars
+                exchange.refused(incident, error)
                 connection.site.turned_away(exchange, request)
         self._settle(connection, False)
 
@@ -582,8 +586,10 @@ class Loop:
                 break
             error, connection = exchange.error, exchange.connection
             if error is not None and error.code.startswith("queue."):
-                if connection.turn_away(exchange, error):
-                    exchange.refused(error)
+                incident = new_incident()
+                if connection.turn_away(exchange, error, incident):
+                    exchange.environ = request.vars
+                    exchange.refused(incident, error)
                     connection.site.turned_away(exchange, request)
                     self._settle(connection, False)
                     continue
@@ -595,6 +601,7 @@ class Loop:
         slot.exchange = exchange
         if slot.view is not None:
             self._note(slot, slot.view, request)
+            exchange.place = slot.view
         if self.watch_asleep:
             self._rouse()
         try:
@@ -604,6 +611,7 @@ class Loop:
             exchange.connection.close()
         finally:
             slot.exchange = None
+            slot.began = 0.0
             if slot.view is not None:
                 end(slot.view)
             if self.forked:

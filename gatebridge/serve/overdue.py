@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import traceback
-from os import urandom
 from typing import TYPE_CHECKING
 
-from gatebridge.engine.pages import timeout_page
+from gatebridge.engine.pages import new_incident, timeout_page
+from gatebridge.next_steps import then
 from gatebridge.serve.worker_log import ERROR
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ def give_up(loop: Loop, slot: Slot) -> None:
     thread = slot.thread
     if exchange is None or thread is None or thread.ident is None:
         return
-    incident = urandom(4).hex()
+    incident = new_incident()
     log = exchange.connection.site.log
     log.failures += 1
-    log.line(
-        ERROR, f"request.timeout incident {incident} ({exchange.line}) after {loop.timeout_s:g} s"
-    )
+    limit = exchange.timeout_s or loop.timeout_s
+    said = f"request.timeout incident {incident} ({exchange.line}) after {limit:g} s"
+    log.line(ERROR, said + then("request.timeout"))
     frame = sys._current_frames().get(thread.ident)
     if frame is not None:
         for text in traceback.format_stack(frame)[-_FRAMES:]:

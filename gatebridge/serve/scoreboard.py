@@ -30,7 +30,7 @@ DEAD: Final = 4
 STATES: Final = ("free", "starting", "ready", "draining", "dead")
 
 ID_MAX: Final = 40  # bytes of a request's id
-LINE_MAX: Final = 199  # bytes of a request's line
+LINE_MAX: Final = 191  # bytes of a request's line
 POOL_MAX: Final = 63  # bytes of a pool's name
 
 _BUSY: Final = 255  # where a place has its last byte
@@ -43,10 +43,12 @@ _WORKER_SIZE: Final = THREADS_MAX * THREAD_SIZE
 _LOOKS: Final = 3  # at a place that changes while it is read
 _AGE_MAX: Final = 1e9  # seconds; a worker may have written anything
 
-_place: Final = struct.Struct("@Qd40s199sB")  # thread ident, started, id, line, in use
+_place: Final = struct.Struct("@Qdd40s191sB")  # thread ident, started, limit, id, line, in use
 _about: Final = struct.Struct("@qqqd63sB")  # pid, generation, threads, born, pool, state
 _numbers: Final = struct.Struct("@6Q")
 _put: Final = _place.pack_into
+_limit: Final = struct.Struct("@d")
+_LIMIT_AT: Final = 16  # where a place has its limit
 
 
 def begin(view: memoryview, ident: int, started: float, line: bytes, id: bytes = b"") -> None:
@@ -56,7 +58,12 @@ def begin(view: memoryview, ident: int, started: float, line: bytes, id: bytes =
     started  monotonic()
     line     as in b"GET /path", cut to LINE_MAX; id is cut to ID_MAX
     """
-    _put(view, 0, ident, started, id, line, _IN_USE)
+    _put(view, 0, ident, started, 0.0, id, line, _IN_USE)
+
+
+def limit(view: memoryview, seconds: float) -> None:
+    """The request in this place may take so long, whatever others may."""
+    _limit.pack_into(view, _LIMIT_AT, seconds)
 
 
 def end(view: memoryview) -> None:
@@ -66,7 +73,12 @@ def end(view: memoryview) -> None:
 
 @dataclass(frozen=True)
 class Running:
-    """A request under way. started: monotonic; age: seconds; line and id: not escaped."""
+    """A request under way.
+
+    started  monotonic
+    age      seconds; limit: those it may take, 0.0 for its pool's
+    line     as id, not escaped
+    """
 
     thread: int
     ident: int
@@ -74,6 +86,7 @@ class Running:
     age: float
     line: str
     id: str
+    limit: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -199,10 +212,11 @@ class Scoreboard:
             if self.memory[base + _BUSY] != _IN_USE:
                 continue
             place, still = self._look(base, THREAD_SIZE)
-            ident, started, id, line, busy = _place.unpack(place)
+            ident, started, limit, id, line, busy = _place.unpack(place)
             if still and busy == _IN_USE:  # else it is younger than a few microseconds
                 age = _since(started, now)
-                found.append(Running(at, ident, started, age, _text(line), _text(id)))
+                most = limit if 0.0 < limit < _AGE_MAX else 0.0
+                found.append(Running(at, ident, started, age, _text(line), _text(id), most))
         found.sort(key=_age, reverse=True)
         return found
 

@@ -7,7 +7,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Protocol
 
 from gatebridge.engine.body import Body
-from gatebridge.engine.pages import refusal_page
+from gatebridge.engine.pages import new_incident, refusal_page
 from gatebridge.engine.spill import Spill, spool
 from gatebridge.engine.wsgi import FileWrapper, run
 from gatebridge.environ.build import set_length
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from gatebridge.engine.seams import Application
     from gatebridge.environ.build import Builder
+    from gatebridge.environ.case import Met
     from gatebridge.serve.access_log import AccessLog
     from gatebridge.serve.exchange import Exchange
+    from gatebridge.serve.explaining import Order
     from gatebridge.serve.worker_log import WorkerLog
     from gatebridge.wire.cgi_head import Head
     from gatebridge.wire.events import Event, Limits, Request
@@ -66,12 +68,14 @@ class Site:
     tcp         the listener is no Unix socket
     server      (SERVER_NAME, SERVER_PORT) of an HTTP listener, for environ
     submit      hands requests found beside the running one to the loop
+    order       a request that somebody waits for; whoever sets it raises builder.news
+    tell_front  is told of each front server that is met for the first time
     """
 
     __slots__ = ("_proxy_noted", "access", "app", "bind", "body_idle_s", "builder", "extra", "gate",
                  "header_s", "limit_body", "limits", "linger_s", "log", "name", "new_wire",
-                 "send_idle_s", "server", "spool_dir", "spool_floor", "spool_memory", "submit",
-                 "tcp")  # fmt: skip
+                 "order", "send_idle_s", "server", "spool_dir", "spool_floor", "spool_memory",
+                 "submit", "tcp", "tell_front")  # fmt: skip
 
     def __init__(
         self,
@@ -104,33 +108,36 @@ class Site:
         self.gate = Gate(1 << 20)  # the loop's, once there is one
         self.limit_body = 1 << 30  # bytes
         self.header_s = 10.0
-        self.body_idle_s = 60.0
-        self.send_idle_s = 60.0
+        self.body_idle_s = self.send_idle_s = 60.0
         self.linger_s = 2.0
         self.spool_memory = 1 << 20  # bytes
         self.spool_dir: str | None = None
         self.spool_floor = 16 << 20  # bytes
         self._proxy_noted = False
+        self.order: Order | None = None
+        self.tell_front: Callable[[str, Met], None] = self._log_front
         self.submit: Callable[[list[tuple[Exchange, Request]]], None] = _no_loop
 
     def new_spill(self) -> Spill:
         return Spill(self.spool_memory, self.spool_dir, self.spool_floor)
 
-    def refusal(self, error: PeerError) -> tuple[Head, bytes]:
-        return refusal_page(error, False)
+    def refusal(self, error: PeerError, incident: str) -> tuple[Head, bytes]:
+        return refusal_page(error, incident, False)
 
     def serve(self, exchange: Exchange, request: Request) -> None:
         """Run one request to its end. Raises nothing of the peer's or the application's."""
         begun = monotonic() if self.access is not None else 0.0
         if self.name == "http":
-            self._add_addresses(exchange, request)
+            self._add_addresses(exchange, request.vars)
         environ = exchange.environ = request.vars
         try:
             _, length = self.builder.build(request)
-            if self.builder.saw_proxy:
-                self._note_proxy()
+            if self.builder.news:
+                self._notice(exchange, request)
             environ.update(self.extra)
             environ["wsgi.errors"] = Errors(exchange)
+            environ["gatebridge.timeout"] = exchange.limit_time
+            environ["gatebridge.gone"] = exchange.is_gone
             if self.access is not None and self.access.wants_id:
                 request_id(environ)  # the application may show it, too
             if request.complete and not request.body and length <= 0:
@@ -139,6 +146,8 @@ class Site:
                 environ["wsgi.input"] = self._input(exchange, request, environ, length)
             run(self.app, environ, exchange)
         except PeerError as error:  # of build() and _input(): run() raises none
+            if self.builder.news:
+                self._notice(exchange, request)
             self.refuse(exchange, error)
         except (ConnectionError, TimeoutError):  # the peer left, and nobody wants the answer
             exchange.gone = True
@@ -173,9 +182,10 @@ class Site:
 
     def refuse(self, exchange: Exchange, error: PeerError) -> None:
         """Answer a request that no application will see."""
-        exchange.refused(error)
+        incident = new_incident()
+        exchange.refused(incident, error)
         try:
-            exchange.answer(*self.refusal(error))
+            exchange.answer(*self.refusal(error, incident))
         except ConnectionError:
             exchange.gone = True
 
@@ -195,6 +205,29 @@ class Site:
         set_length(environ, spooled.length)
         return Body(spooled, b"", spooled.length)
 
+    def _notice(self, exchange: Exchange, request: Request) -> None:
+        """What happens now and then: the builder has seen something, or somebody waits."""
+        builder = self.builder
+        builder.news = False  # first: another thread may raise it meanwhile
+        if builder.saw_proxy:
+            self._note_proxy()
+        while builder.met:
+            met = builder.met.pop(0)
+            if self.name != "http":  # there nobody is in front
+                self.tell_front(self.bind, met)
+        order = self.order
+        if order is None:
+            return
+        if order.is_over:
+            self.order = None
+            return
+        builder.news = True  # until it is over
+        if order.wants(request.vars):
+            added: dict[str, object] = {}
+            if self.name == "http":
+                self._add_addresses(exchange, added)
+            order.keep(self, request, {name: str(added[name]) for name in added})
+
     def _note_proxy(self) -> None:
         """Say once that a Proxy header was dropped (CVE-2016-5385 and its kin)."""
         self.builder.saw_proxy = False
@@ -203,8 +236,12 @@ class Site:
             why = "a Proxy header was dropped; further ones are not reported"
             self.log.note(PeerError("header.proxy", why), "")
 
-    def _add_addresses(self, exchange: Exchange, request: Request) -> None:
-        variables = request.vars
+    def _log_front(self, bind: str, met: Met) -> None:
+        from gatebridge.serve.front_log import front_line
+
+        self.log.line(*front_line(bind, met.front, met.software, met.sign))
+
+    def _add_addresses(self, exchange: Exchange, variables: dict[str, object]) -> None:
         variables["SERVER_NAME"], variables["SERVER_PORT"] = self.server
         variables["SERVER_SOFTWARE"] = "gatebridge"
         peer = exchange.connection.peer

@@ -119,10 +119,14 @@ def _shed(keep: Collection[int]) -> None:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
     for number in _DEAF:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, deaf)
     close_others(keep)
     _free_stdin()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def deaf(number: int, frame: object) -> None:
+    """As SIG_IGN, but programs that this process starts do not inherit it."""
 
 
 def leave(status: int) -> NoReturn:

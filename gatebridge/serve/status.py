@@ -67,12 +67,29 @@ def _pool(totals: Totals, crews: list[Crew], views: list[WorkerView], written: i
     return {
         "pm": newest.pool.settings.pm,
         **found,
+        "routes": _routes(newest),
         "binds": [_bind(listener) for listener in newest.listeners],
         "forks": totals.forks,
         "deaths": totals.deaths,
         "crash_loop": any(crew.plan.crash_loop for crew in crews),
         "reason": reasons[0] if reasons else "drained" if newest.plan.paused else "",
     }
+
+
+def _routes(crew: Crew) -> list[Answer]:
+    """Those that can be switched. requests: how many went to the legacy and to the new side."""
+    board = crew.routes
+    return [
+        {
+            "route": str(app),
+            "name": app.name,
+            "mode": "new" if board.is_new(index) else "legacy",
+            "not_loaded": board.failed(index),
+            "requests": list(board.counts(index)),
+        }
+        for index, app in enumerate(crew.pool.apps)
+        if board is not None and app.new
+    ]
 
 
 def _bind(listener: Listener) -> Answer:

@@ -20,12 +20,17 @@ from gatebridge.serve import binds, hung, privileges, spawn
 from gatebridge.serve.background import Report
 from gatebridge.serve.commands import Commands
 from gatebridge.serve.crew import KILL_S, QUICK_S
+from gatebridge.serve.explain_commands import ExplainCommands
 from gatebridge.serve.follow import Follow
+from gatebridge.serve.front_log import FrontLog
 from gatebridge.serve.generations import Generations
 from gatebridge.serve.house import House
+from gatebridge.serve.idle import LOOK_S as IDLE_LOOK_S
+from gatebridge.serve.idle import Idle
 from gatebridge.serve.log_file import LogFile
 from gatebridge.serve.notify import find_notify
 from gatebridge.serve.outside import FILES_LOOK_S, Outside
+from gatebridge.serve.route_commands import RouteCommands
 from gatebridge.serve.scoreboard import WORKERS_MAX
 from gatebridge.serve.successor import Successor
 from gatebridge.serve.turns import Turns
@@ -80,13 +85,16 @@ class Supervisor:
             raise
         log = WorkerLog(self._log_file, LEVELS[settings.log_level])
         self.house = House(Turns(), log, hooks, privileges.start_folder())
+        self.house.said["front"] = FrontLog(log).heard
         self._notify = find_notify(os.environ, os.getpid())
         self.generations = Generations(self.house, self._notify)
         self.outside = Outside(self.house, self._notify, self.ask_for_stacks)
         self._successor = Successor(self.house, self.generations, self.outside)
         self._follow = Follow(self.house, self._files_changed)
         self.house.files = self._follow.follow
+        self._explain: ExplainCommands | None = None
         self._hung = hung.Hung(log, self.ask_for_stacks)
+        self._idle = Idle(self.started)
         self._signals: list[int] = []
         self._status = 0
         self._last_word = ""
@@ -119,6 +127,8 @@ class Supervisor:
         self.outside.open(self._configuration, self.name, heritage)
         if self.outside.control is not None:
             Commands(self, self.outside.control)
+            RouteCommands(self, self.outside.control)
+            self._explain = ExplainCommands(self, self.outside.control)
         self.house.turns.at("files", self.started + FILES_LOOK_S, self._look_for_files)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
@@ -179,11 +189,14 @@ class Supervisor:
             self.house.level = ""
             self.outside.configure(configuration)
         self._known = configuration
+        self.house.routes.settle(configuration)
         self._follow.configure(configuration)
         if self._hung.wanted(self.generations.crews()):
             self.house.turns.at("hung", monotonic() + hung.LOOK_S, self._look_for_hung)
         if self.outside.wants_slow:
             self.house.turns.at("slow", monotonic(), self._look_for_slow)
+        if configuration.settings.idle_exit:
+            self.house.turns.at("idle", monotonic(), self._look_if_idle)
 
     def _give_up(self, failure: Failure) -> None:
         self._status = LOAD_FAILED if failure.load else BOOT_FAILED
@@ -201,6 +214,17 @@ class Supervisor:
         again = now + self.outside.look_for_slow(now, views)
         if self.outside.wants_slow and not self.stopping:
             self.house.turns.at("slow", again, self._look_for_slow)
+
+    def _look_if_idle(self, now: float) -> None:
+        limit = (self._known or self._configuration).settings.idle_exit
+        if self.stopping or not limit:
+            return
+        idle = self._idle.look(now, self.generations.views(now), self.generations.listeners)
+        if idle >= limit and self.generations.coming is None:
+            self.house.log.line(INFO, f"nobody has asked for {idle:.0f} s (idle_exit)")
+            self.stop(quick=False)
+            return
+        self.house.turns.at("idle", now + min(IDLE_LOOK_S, limit), self._look_if_idle)
 
     def _look_for_hung(self, now: float) -> None:
         crews = list(self.generations.crews())
@@ -321,6 +345,8 @@ class Supervisor:
         """Nothing of ours stays behind."""
         signal.set_wakeup_fd(-1)
         self._follow.close()
+        if self._explain is not None:
+            self._explain.close()
         self.outside.close()
         mine = [listener for some in self._listeners.values() for listener in some]
         if self._heritage is not None and self._heritage.trial:

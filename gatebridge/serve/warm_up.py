@@ -11,6 +11,7 @@ from gatebridge.errors import AppError
 
 if TYPE_CHECKING:
     from gatebridge.engine.seams import Application
+    from gatebridge.errors import PeerError
     from gatebridge.wire.cgi_head import Head
 
 
@@ -43,6 +44,9 @@ class Probe:
         self.error = error
 
     def failed(self, incident: str, error: BaseException) -> None:
+        self.error = error
+
+    def refused(self, incident: str, error: PeerError) -> None:
         self.error = error
 
     def note(self, error: AppError) -> None:

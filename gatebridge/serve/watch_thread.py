@@ -82,13 +82,15 @@ class Watch:
         stuck: list[Slot] = []
         active = 0
         for slot in loop.slots:
-            if slot.exchange is None:
+            exchange = slot.exchange
+            if exchange is None:
                 continue
             active += 1
             if slot.serial == slot.seen:
                 stuck.append(slot)
             slot.seen = slot.serial
-            if loop.timeout_s and now - slot.began > loop.timeout_s:
+            limit = exchange.timeout_s or loop.timeout_s
+            if limit and slot.began and now - slot.began > limit:
                 self._time_out(slot)
         self._quiet = 0 if active or loop.pending else self._quiet + 1
         if loop.pending and len(stuck) < loop.pollers:

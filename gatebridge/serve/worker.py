@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gatebridge.serve.duty import TICK_S
 from gatebridge.serve.loop import FULL, NOT_NOW
+from gatebridge.serve.spawn import deaf
 from gatebridge.serve.watch_thread import Watch
 from gatebridge.serve.worker_log import DEBUG, INFO
 
@@ -32,7 +33,7 @@ GRACEFUL = (signal.SIGTERM, signal.SIGQUIT)  # a second one is quick
 QUICK = (signal.SIGINT,)
 REOPEN = (signal.SIGUSR1,)
 MASKED = (*GRACEFUL, *QUICK, *REOPEN)  # from before the sockets are there until run()
-IGNORED = (signal.SIGHUP, signal.SIGPIPE)  # HUP is for the daemon's supervisor
+IGNORED = (signal.SIGHUP,)  # it is for the daemon's supervisor
 
 
 class Worker:
@@ -87,8 +88,9 @@ class Worker:
         for number in (*GRACEFUL, *QUICK, *REOPEN):
             if duty is None or number not in REOPEN:  # there USR1 asks for stacks
                 signal.signal(number, self._note)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         for number in IGNORED:
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, deaf)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, MASKED)
         os.register_at_fork(after_in_child=self._loop.after_fork)
         self._loop.start()

@@ -9,6 +9,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from gatebridge.errors import ConfigError
+from gatebridge.next_steps import failure_line, note_line, refusal_line
 from gatebridge.serve.escape import escape
 
 if TYPE_CHECKING:
@@ -56,12 +57,16 @@ class WorkerLog:
 
     def note(self, error: GatebridgeError, where: str) -> None:
         """Something was refused or put right; the request's line or the peer says for whom."""
-        self.line(WARNING, f"{error} ({where})" if where else str(error))
+        self.line(WARNING, note_line(where, error))
+
+    def refused(self, incident: str, where: str, error: GatebridgeError) -> None:
+        """A request got a page of ours in an answer's place."""
+        self.line(WARNING, refusal_line(incident, where, error))
 
     def failed(self, incident: str, where: str, error: BaseException) -> None:
         """An application's failure, its traceback under the incident's id."""
         self.failures += 1
-        self.line(ERROR, f"app.failed incident {incident} ({where}): {_said(error)}")
+        self.line(ERROR, failure_line(incident, where, error))
         for text in self.traceback(error).splitlines():
             self.line(ERROR, f"app.failed {incident} {text}")
 

@@ -41,6 +41,10 @@ from gatebridge.wire.request import (
     Request,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = [
     "AUTHORIZER",
     "DATA",
@@ -146,12 +150,17 @@ class Fault(Event):
     """The peer broke the protocol. id 0: the connection is lost (closing is now true, nothing
     more is parsed); else only this request is, and an error answer on this id is still due.
     Two faults are equal when id and code are.
+
+    page  of a lost connection: its last bytes to send, from the error and an incident's id
     """
 
-    __slots__ = ("error", "id")
+    __slots__ = ("error", "id", "page")
 
-    def __init__(self, id: int, error: PeerError) -> None:
+    def __init__(
+        self, id: int, error: PeerError, page: "Callable[[PeerError, str], bytes] | None" = None
+    ) -> None:
         self.id = id
+        self.page = page
         # without the traceback: its frames hold what was parsed, and this event
         self.error = error.with_traceback(None)
 

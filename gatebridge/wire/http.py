@@ -122,9 +122,8 @@ class Http:
             while self._step(events):
                 pass
         except PeerError as error:
-            if self._state == _HEAD or self._conn.our_state is h11.SEND_RESPONSE:
-                events.append(Reply(self._refusal(error)))
-            events.append(Fault(0, error))
+            answers = self._state == _HEAD or self._conn.our_state is h11.SEND_RESPONSE
+            events.append(Fault(0, error, self._refusal if answers else None))
             self._end()
         return events
 
@@ -358,10 +357,11 @@ class Http:
     def send_error(self, id: int, data: bytes) -> Pieces:
         return []  # HTTP has no error stream
 
-    def _refusal(self, error: PeerError) -> bytes:
-        """A whole plain answer to what is no request."""
+    def _refusal(self, error: PeerError, incident: str) -> bytes:
+        """A whole plain answer to what is no request, as engine.pages makes them."""
         code = _STATUS_OF.get(error.code, 400)
-        text = f"{code} {_REASONS[code]} ({error.code})\n"
+        line = f"The request was refused. The server's log tells more under incident {incident}."
+        text = f"{_REASONS[code]}\n\n{line}\n"
         date = f"Date: {self._date()}\r\n" if self._date is not None else ""
         return (
             f"HTTP/1.1 {code} {_REASONS[code]}\r\n{date}Server: gatebridge\r\n"

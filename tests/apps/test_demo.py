@@ -8,6 +8,9 @@ from webtest.app import TestApp
 
 from gatebridge.apps import demo, demo_page
 from gatebridge.apps.demo_variables import GROUPS, OTHER, place
+from gatebridge.environ.build import Builder
+from gatebridge.environ.report import LISTENERS
+from gatebridge.wire.request import Pairs, Request
 
 FASTCGI = {
     "SERVER_SOFTWARE": "nginx/1.22.1",
@@ -122,6 +125,44 @@ def test_page_keeps_credentials_to_itself():
     answer = get("/", {"Authorization": "Basic aHVzaA==", "Cookie": "id=hush"})
     assert "aHVzaA" not in answer.text
     assert "hush" not in answer.text
+
+
+def served(monkeypatch, bind="unix:demo", **sent):
+    """The environ of a request that a daemon serves here, as the application gets it."""
+    pairs = [("REQUEST_METHOD", "GET"), ("SERVER_SOFTWARE", "nginx/1.22.1"), *sent.items()]
+    monkeypatch.setitem(LISTENERS, "unix:demo", Builder())
+    made = Request(1, dict(pairs), False, Pairs(b"", lambda _block: pairs))
+    environ, _ = LISTENERS["unix:demo"].build(made)
+    return {**environ, "gatebridge.bind": bind, "gatebridge.protocol": "fastcgi"}
+
+
+def test_page_tells_what_changed_on_the_way(monkeypatch):
+    sent = {"SCRIPT_NAME": "/a b", "REQUEST_URI": "/a%20b", "HTTP_PROXY": "<b>"}
+    sent["HTTP_COOKIE"] = "id=hush"
+    environ = served(monkeypatch, **sent)
+    found = Page(demo_page.render(environ))
+    changes = found.texts[found.texts.index("What changed on the way") :]
+    assert changes.index("http-proxy") < changes.index("whole-path-script")
+    assert "captures nginx-fcgi-root" in changes[changes.index("whole-path-script") + 2]
+    assert "By the rules for nginx" in changes[1]
+    assert "<b>" not in demo_page.render(environ)
+    assert "hush" not in demo_page.render(environ)
+
+
+def test_page_tells_what_came_after_the_rules(monkeypatch):
+    environ = served(monkeypatch, SCRIPT_NAME="/a/x", REQUEST_URI="/a/x")
+    environ |= {"SCRIPT_NAME": "/a", "PATH_INFO": "/x", "gatebridge.route": "/a"}
+    environ |= {"CONTENT_LENGTH": "7", "HTTP_X_NEW": "1"}
+    texts = Page(demo_page.render(environ)).texts
+    assert {"route", "length-read", "application"} <= set(texts)
+
+
+def test_page_tells_no_changes_where_there_was_no_listener(monkeypatch):
+    environ = served(monkeypatch, SCRIPT_NAME="", PATH_INFO="/x", REQUEST_URI="/x")
+    assert "What changed on the way" in demo_page.render(environ)
+    environ["gatebridge.bind"] = "unix:elsewhere"
+    assert "What changed on the way" not in demo_page.render(environ)
+    assert "What changed on the way" not in get("/").text
 
 
 def test_page_lists_the_raw_variables():

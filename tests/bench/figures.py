@@ -1,10 +1,14 @@
-"""python -m tests.bench.figures [cold] [parts] [threads] [memory] [peers] [daemon[=N]]
+"""python -m tests.bench.figures [cold] [parts] [threads] [memory] [peers] [routes] [scripts]
+                                   [relays] [daemon[=N]]
 
     cold     one-shot CGI against `python3 -S -E -s -c pass`, CPU time, whole process
     parts    microseconds of the parts of a GET, in this process
     threads  a slow application on 16 threads, alone and beside a fast path
     memory   growth of the resident set by a 2 GB upload and a 2 GB answer
     peers    growth by 500 silent peers
+    routes   what the routing table adds to a request
+    scripts  one Python script in exec, warm and in-process mode
+    relays   a CGI request under Apache: relays, one-shot, a C program, a bare interpreter
     daemon   all of tests.bench.service; N requests for the growth of memory
 
 Quote ratios and medians of one run; a busy machine moves single figures by half.
@@ -27,9 +31,10 @@ from gatebridge.shim import one_shot
 from gatebridge.wire.events import Limits, Pairs, Request
 from gatebridge.wire.fastcgi import FastCGI
 from gatebridge.wire.records import begin_request, decode_pairs, record, split_pairs
-from tests.bench import service
+from tests.bench import relays, routes, service
 from tests.bench.app import app
 from tests.bench.daemon import ROOT, Answers, Daemon, request, variables
+from tests.bench.scripts import scripts
 
 ROUNDS = 60
 GIGABYTES = 2
@@ -199,6 +204,7 @@ def daemon(count: str = "") -> None:
 
 def main() -> None:
     figures = {"cold": cold, "parts": parts, "threads": threads, "memory": memory, "peers": peers}
+    figures |= {"routes": routes.run, "scripts": scripts, "relays": relays.run}
     os.chdir(ROOT)
     for word in sys.argv[1:] or [*figures, "daemon"]:
         name, _, count = word.partition("=")

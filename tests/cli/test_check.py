@@ -96,3 +96,62 @@ def test_a_slip_in_the_environment_is_noted(folder: Path) -> None:
     done = run(folder, "check", "shop:app", "--bind", "unix:s", GATEBRIDGE_THREAD="2")
     assert done.returncode == 0
     assert "note: GATEBRIDGE_THREAD is no option's" in done.stdout
+
+
+# -- programs of a folder
+
+SCRIPT = "#!/bin/sh\necho Content-Type: text/plain\necho\necho hello\n"
+
+
+@pytest.fixture
+def programs(folder: Path) -> Path:
+    made = folder / "bin"
+    made.mkdir()
+    for name, mode in (("a.sh", 0o755), ("b.sh", 0o777), ("c.sh", 0o644), (".d.sh", 0o755)):
+        (made / name).write_text(SCRIPT)
+        (made / name).chmod(mode)
+    return made
+
+
+def test_programs_of_a_folder_are_named_and_the_refused_ones_with_the_rule(programs: Path) -> None:
+    done = run(programs.parent, "check", "cgi:bin/", "--bind", "unix:s")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "note: cgi:bin/: 1 program: a.sh\n" in done.stdout
+    assert "note: cgi:bin/: b.sh is refused: permission.writable " in done.stdout
+    assert "note: cgi:bin/: c.sh is refused: permission." in done.stdout
+    assert ".d.sh" in done.stdout
+
+
+MISSING = ["cgi:absent/", "cgi:bin/b.sh", "cgi:bin/?timeout=soon", "static:absent"]
+
+
+@pytest.mark.parametrize("target", MISSING)
+def test_a_target_that_would_stop_a_worker_is_a_problem(programs: Path, target: str) -> None:
+    for words in ([target], ["shop:app", "--mount", f"/x={target}"]):
+        done = run(programs.parent, "check", *words, "--bind", "unix:s")
+        assert done.returncode == 6, done.stdout
+        assert target.partition("?")[0] in done.stderr
+
+
+def test_both_sides_of_a_route_are_looked_at(programs: Path) -> None:
+    (programs.parent / "g.toml").write_text(
+        'app = "shop:app"\n[server]\nbind = "unix:s"\nroute_state = "absent/routes"\n'
+        '[[route]]\nmatch = "/x"\nlegacy = "cgi:bin/"\nnew = "static:absent"\n'
+    )
+    done = run(programs.parent, "check", "-c", "g.toml")
+    assert done.returncode == 6
+    assert "1 program: a.sh" in done.stdout
+    assert "static:absent" in done.stderr
+    assert ":4: route_state: " in done.stderr
+    assert "there is no folder" in done.stderr
+
+
+def test_a_new_side_that_cannot_be_imported_is_told(folder: Path) -> None:
+    (folder / "g.toml").write_text(
+        'app = "shop:app"\n[server]\nbind = "unix:s"\n'
+        '[[route]]\nmatch = "/x"\nlegacy = "shop:app"\nnew = "fails:app"\n'
+    )
+    assert run(folder, "check", "-c", "g.toml").returncode == 0
+    done = run(folder, "check", "-c", "g.toml", "--imports")
+    assert done.returncode == 6
+    assert "no database" in done.stderr

@@ -38,7 +38,8 @@ def test_show_as_json(tmp_path: Path) -> None:
     found = json.loads(shown.stdout)
     (pool,) = found["pools"]
     assert pool["name"] == "main"
-    assert pool["apps"] == [{"mount": "", "target": "shop:app"}]
+    (app,) = pool["apps"]
+    assert (app["match"], app["target"], app["new"]) == ("", "shop:app", "")
     assert pool["settings"]["timeout"] == 60
     assert "origins" not in found
     shown = run(tmp_path, "config", "show", "shop:app", "--json", "--origin", "--timeout", "1m")

@@ -87,7 +87,7 @@ USAGE = [
     ["serve", "shop:app", "--bind", "fcgi://0.0.0.0:0?allow=everybody"],
     ["serve", "shop:app", "--bind", "unix:s?backlog=many"],
     ["serve", "shop:app", "--forwarded-allow-ips", "everybody"],
-    ["shim", "new", "shop:app", "app.cgi"],
+    ["shim", "new", "shop:app", "app.cgi", "--native", "--oneshot"],
 ]
 
 

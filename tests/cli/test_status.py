@@ -198,3 +198,16 @@ def test_ping_of_a_supervisor_that_is_stuck(tmp_path: Path) -> None:
     stuck.control.close()
     assert done.returncode == 7
     assert "did not answer in 0.1 s" in said(done)
+
+
+def test_routes_with_two_sides_are_told(tmp_path: Path) -> None:
+    told = status()
+    told["pools"]["main"]["routes"] = [
+        {"route": "/order", "mode": "new", "not_loaded": "", "requests": [7, 3]},
+        {"route": "/b", "mode": "legacy", "not_loaded": "app.import: \x1bno", "requests": [1, 0]},
+    ]
+    with daemon(tmp_path, status=told):
+        done = run(tmp_path, "status", "--control-socket", "s.ctl")
+    assert "  route /order: new, 7 legacy, 3 new\n" in done.stdout
+    assert "  route /b: legacy, 1 legacy, 0 new; the new side did not load: app.imp" in done.stdout
+    assert "\x1b" not in done.stdout

@@ -16,7 +16,8 @@ from gatebridge.settings import Settings
 from tests.config.test_resolve import VALUES
 
 NAMES = [field.name for field in dataclasses.fields(Settings)]
-OTHERS = ["app", "pool", "mount", "target", "reload", "server", "oops", "a b", "", "main", "x.y"]
+OTHERS = ["app", "pool", "mount", "target", "reload", "server", "oops", "a b", "", "main", "x.y",
+          "route", "match", "legacy", "new", "mode", "host", "methods", "concurrency"]  # fmt: skip
 
 TEXTS = st.one_of(
     st.sampled_from(["", "auto", "30s", "16MiB", "-1", "1e3", "unix:a", "http://[::1]:1", "A=1",
@@ -49,7 +50,8 @@ PAIRS = st.dictionaries(KEYS, VALUES_OF_ANY_KIND, max_size=5).map(
 HEADERS = st.one_of(
     st.sampled_from([f"[{table}]" for table in TABLES]),
     st.sampled_from(["[[app]]", "[pool]", "[pool.a]", "[pool.b]", "[[pool.a.app]]", "[pool.a.env]",
-                     "[pool.b.limits]", "[pool.'x y']", "[[pool]]", "[[server]]", "[a.b.c]"]),
+                     "[[route]]", "[[pool.a.route]]", "[pool.b.limits]", "[pool.'x y']", "[[pool]]",
+                     "[[server]]", "[a.b.c]"]),
 )  # fmt: skip
 PARTS = st.lists(st.tuples(HEADERS, PAIRS), max_size=5)
 

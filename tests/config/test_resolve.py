@@ -79,6 +79,7 @@ VALUES = {
     "status_path": ("--status-path /status", '"/status"', "/status"),
     "ping_path": ("--ping-path /ping", '"/ping"', "/ping"),
     "status_allow": ("--status-allow 10.0.0.1", '["10.0.0.1"]', "10.0.0.1"),
+    "idle_exit": ("--idle-exit 5m", '"5m"', 300.0),
     "slowlog_timeout": ("--slowlog-timeout 2s", '"2s"', 2.0),
     "slowlog": ("--slowlog slow.log", '"slow.log"', "slow.log"),
     "capture_output": ("--capture-output", "true", True),
@@ -90,6 +91,7 @@ VALUES = {
     "daemon": ("--daemon", "true", True),
     "control_socket": ("--control-socket run/ctl", '"run/ctl"', "run/ctl"),
     "name": ("--name shop", '"shop"', "shop"),
+    "route_state": ("--route-state routes", '"routes"', "routes"),
 }  # fmt: skip
 
 

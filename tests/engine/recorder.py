@@ -7,7 +7,7 @@ from io import BytesIO, StringIO
 from typing import Any
 
 from gatebridge.engine.wsgi import FileWrapper, run
-from gatebridge.errors import AppError
+from gatebridge.errors import AppError, PeerError
 from gatebridge.wire.cgi_head import Head
 
 TEXT = ("Content-Type", "text/plain")
@@ -27,6 +27,7 @@ class Recorder:
         self.body = bytearray()
         self.notes: list[str] = []  # codes
         self.incidents: list[str] = []
+        self.refusals: list[tuple[str, str]] = []  # incident, code
         self.log = ""
         self.gone = False
         self.leaves_after = leaves_after
@@ -70,6 +71,9 @@ class Recorder:
     def failed(self, incident: str, error: BaseException) -> None:
         self.incidents.append(incident)
         self.log += "".join(traceback.format_exception(error))
+
+    def refused(self, incident: str, error: PeerError) -> None:
+        self.refusals.append((incident, error.code))
 
     def note(self, error: AppError) -> None:
         self.notes.append(error.code)

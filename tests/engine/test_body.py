@@ -174,6 +174,19 @@ def test_W027_no_body_asks_nobody() -> None:
     assert source.pulls == 0
 
 
+def test_read1_waits_for_one_piece_only() -> None:
+    source = Pieces([b"one", b"two" * 40_000], then=ConnectionResetError("nobody asks so often"))
+    body = Body(source, b"first", 100_000)
+    assert (body.read1(3), body.read1(), source.pulls) == (b"fir", b"st", 0)
+    assert (body.read1(100), source.pulls) == (b"one", 1)
+    assert len(body.read1(1 << 20)) == 65_536
+    assert body.read1(0) == b""
+    assert len(body.read1(7)) == 7
+    rest = body.read()
+    assert 5 + 3 + 65_536 + 7 + len(rest) == 100_000
+    assert body.read1(5) == b""
+
+
 def test_W021_no_more_is_asked_for_than_is_left() -> None:
     source = Pieces(cut(b"x" * 100, 10))
     body = Body(source, b"", 100)

@@ -16,6 +16,8 @@ REFUSALS = [
     ("F032 malformed variables", "params.malformed", "400"),
     ("variables too late", "params.late", "400"),
     ("F112 queue", "queue.full", "503"),
+    ("queue, too late", "queue.timeout", "503"),
+    ("as many as a route may have", "route.busy", "503"),
     ("F047 length", "length.malformed", "400"),
     ("F047 length", "length.too_big", "400"),
     ("method", "method.malformed", "400"),
@@ -27,19 +29,21 @@ REFUSALS = [
 @pytest.mark.parametrize(("name", "code", "status"), REFUSALS, ids=[row[1] for row in REFUSALS])
 def test_T20_refusal(name: str, code: str, status: str) -> None:
     evil = "<script>\r\nX-Evil: 1\x00\xff"
-    head, body = refusal_page(PeerError(code, evil), False)
+    head, body = refusal_page(PeerError(code, evil), "0badcafe", False)
     assert head.status.startswith(status + " ")
-    assert code.encode() in body
+    line = "The request was refused. The server's log tells more under incident 0badcafe."
+    assert body.decode() == f"{head.status[4:]}\n\n{line}\n"
     sent = cgi_block(head) + body
     assert b"script" not in sent
     assert b"Evil" not in sent
+    assert code.encode() not in sent  # for the log
     assert head.length == len(body)
 
 
 def test_F112_503_says_when_to_come_back() -> None:
-    head, _ = refusal_page(PeerError("queue.full"), False)
+    head, _ = refusal_page(PeerError("queue.full"), "x", False)
     assert ("Retry-After", "1") in head.headers
-    head, _ = refusal_page(PeerError("body.timeout"), False)
+    head, _ = refusal_page(PeerError("body.timeout"), "x", False)
     assert "Retry-After" not in dict(head.headers)
 
 
@@ -53,7 +57,7 @@ def test_T20_failure_names_the_incident_alone() -> None:
 
 
 @pytest.mark.parametrize("make", [lambda h: failure_page("x", h), lambda h: refusal_page(
-    PeerError("queue.full"), h)])  # fmt: skip
+    PeerError("queue.full"), "x", h)])  # fmt: skip
 def test_W040_HEAD_gets_the_head_of_the_same_page(make) -> None:
     head, body = make(True)
     whole, text = make(False)

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from gatebridge.errors import PeerError
 from tests.engine.recorder import TEXT, Closable, ask, giving, sized
 
 SECRET = "a reason no client may see"
@@ -218,3 +219,20 @@ def test_W058_surplus_by_write() -> None:
     out = ask(app)
     assert (bytes(out.body), out.whole) == (b"abcde", True)
     assert "body.too_long" in out.notes
+
+
+# -- refusals
+
+
+def test_a_refusal_of_the_body_is_logged_under_the_incident_of_its_page() -> None:
+    """Reading a body may raise PeerError, and the application lets it pass."""
+
+    def app(environ, start_response):
+        raise PeerError("body.too_big", "20 > 10 bytes")
+
+    out = ask(app)
+    assert (out.status, out.whole) == ("413 Content Too Large", True)
+    ((incident, code),) = out.refusals
+    assert code == "body.too_big"
+    assert incident.encode() in out.body
+    assert not out.incidents

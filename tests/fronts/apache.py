@@ -30,14 +30,14 @@ MODULES = (
 )
 
 
-def modules() -> str:
+def modules(names: Sequence[str] = MODULES) -> str:
     """LoadModule lines for what is there as a file; some builds have the basic ones inside."""
     folder = next((Path(p) for p in MODULE_FOLDERS if Path(p).is_dir()), None)
     if folder is None:
         absent("apache2 modules", "apache2")
     lines = [
         f"LoadModule {name}_module {folder}/mod_{name}.so"
-        for name in MODULES
+        for name in names
         if (Path(str(folder)) / f"mod_{name}.so").exists()
     ]
     if not any("fcgid_module" in line for line in lines):
@@ -129,6 +129,12 @@ SITES = (
     ),
     Site("apache-cgi-htaccess", htaccess, "", ""),
     Site(
+        "apache-cgi-relay",
+        lambda g: f'ScriptAlias /cgi-bin/ "{g.cgi_bin}/"',
+        "/cgi-bin/relay.cgi",
+        "",
+    ),
+    Site(
         "apache-scgi-app",
         lambda g: passed(g, "/app", f"scgi://{g.sockets.scgi_tcp}"),
         "/app",
@@ -150,15 +156,34 @@ SITES = (
 
 def start(grounds: Sequence[tuple[Site, Ground]]) -> Server:
     ground = grounds[0][1]
+    text = f"""{common(ground, MODULES)}
+<Directory />
+ Require all granted
+ AllowOverride All
+ Options +ExecCGI +FollowSymLinks
+</Directory>
+<Location "/">
+ CGIPassAuth On
+</Location>
+"""
+    for site, place in grounds:
+        text += (
+            f"Listen 127.0.0.1:{place.port}\n<VirtualHost 127.0.0.1:{place.port}>\n"
+            f"ServerName www.example.test\n{site.text(place)}\n"
+            "</VirtualHost>\n"
+        )
+    return run(ground.folder, text, [place.port for _, place in grounds])
+
+
+def common(ground: Ground, names: Sequence[str]) -> str:
+    """What an instance of one's own needs, whatever it serves."""
     folder = ground.folder
-    program("apache2", "httpd", package="apache2")
-    folder.chmod(0o777)  # the unprivileged user writes its logs and sockets here
-    text = f"""
+    return f"""
 ServerRoot "{folder}"
-{modules()}
+{modules(names)}
 PidFile "{folder}/apache.pid"
 ErrorLog "{folder}/apache-error.log"
-LogLevel warn proxy_fcgi:info cgid:info
+LogLevel warn proxy_fcgi:info cgid:info proxy_hcheck:info
 ScriptSock "{folder}/cgisock"
 FcgidIPCDir "{folder}/fcgid"
 FcgidProcessTableFile "{folder}/fcgid_shm"
@@ -181,30 +206,14 @@ ServerName www.example.test
 ServerAdmin webmaster@example.test
 DocumentRoot "{ground.www}"
 TypesConfig /dev/null
-<Directory />
- Require all granted
- AllowOverride All
- Options +ExecCGI +FollowSymLinks
-</Directory>
-<Location "/">
- CGIPassAuth On
-</Location>
 """
-    for site, place in grounds:
-        text += (
-            f"Listen 127.0.0.1:{place.port}\n<VirtualHost 127.0.0.1:{place.port}>\n"
-            f"ServerName www.example.test\n{site.text(place)}\n"
-            "</VirtualHost>\n"
-        )
+
+
+def run(folder: Path, text: str, ports: Sequence[int]) -> Server:
+    folder.chmod(0o777)  # the unprivileged user writes its logs and sockets here
     (folder / "apache.conf").write_text(text)
     argv = [
         program("apache2", "httpd", package="apache2"),
         *("-d", str(folder), "-f", str(folder / "apache.conf"), "-DFOREGROUND"),
     ]
-    return Server(
-        "apache",
-        folder,
-        unprivileged(argv),
-        [place.port for _, place in grounds],
-        [folder / "apache-error.log"],
-    )
+    return Server("apache", folder, unprivileged(argv), ports, [folder / "apache-error.log"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tests.fronts.generated import CADDY, CADDY_EXTRA
 from tests.fronts.servers import Server, program
 from tests.fronts.sites import Ground, Site
 
@@ -39,14 +40,19 @@ SITES = (
     Site("caddy-fastcgi-streamed", lambda g: fastcgi(g, "", "flush_interval -1")),
 )
 
+MORE_SITES = (*CADDY, *CADDY_EXTRA)
+
 
 def start(grounds: Sequence[tuple[Site, Ground]]) -> Server:
     folder = grounds[0][1].folder
     text = (
         f"{{\n admin off\n auto_https off\n"
-        f" log {{\n  output file {folder}/caddy-error.log\n  level WARN\n }}\n}}\n"
+        f" log {{\n  output file {folder}/caddy-error.log\n  level INFO\n }}\n}}\n"
     )
     for site, ground in grounds:
+        if site in MORE_SITES:
+            text += site.text(ground)
+            continue
         inside = site.text(ground).replace("\n", "\n\t")
         text += f"http://:{ground.port} {{\n\tbind 127.0.0.1\n\t{inside}\n}}\n"
     (folder / "Caddyfile").write_text(text)

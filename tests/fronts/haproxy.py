@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tests.fronts.generated import HAPROXY, HAPROXY_EXTRA
 from tests.fronts.servers import Server, program
 from tests.fronts.sites import Ground, Site
 
@@ -59,6 +60,8 @@ SITES = (
         "mpxs",
     ),
 )
+
+MORE_SITES = (*HAPROXY, *HAPROXY_EXTRA)
 
 
 def start(grounds: Sequence[tuple[Site, Ground]]) -> Server:

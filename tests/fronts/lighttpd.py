@@ -1,6 +1,7 @@
 """lighttpd: one private instance, one socket condition per configuration."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.fronts.servers import Server, program
 from tests.fronts.sites import Ground, Site
@@ -72,6 +73,15 @@ SITES = (
         "/app",
         "",
     ),
+    Site(
+        "lighttpd-cgi-relay",
+        lambda g: (
+            f'alias.url = ("/app" => "{g.cgi_bin}/relay.cgi")\n'
+            '$HTTP["url"] =~ "^/app(/|$|\\?)" { cgi.assign = ("" => "") }'
+        ),
+        "/app",
+        "",
+    ),
 )
 
 AUTHORIZER = Site("lighttpd-fastcgi-authorizer", authorizer, "", "authorizer")
@@ -79,22 +89,30 @@ MORE_SITES = (AUTHORIZER,)  # not for the rows of the suite
 
 
 def start(grounds: Sequence[tuple[Site, Ground]]) -> Server:
-    folder, www = grounds[0][1].folder, grounds[0][1].www
-    (folder / "up").mkdir()
-    first = grounds[0][1].port
-    text = f"""
-server.modules = ("mod_alias", "mod_cgi", "mod_fastcgi", "mod_scgi")
-server.document-root = "{www}"
+    text = common(grounds[0][1], grounds[0][1].port)
+    text += 'server.modules += ("mod_alias", "mod_cgi", "mod_fastcgi", "mod_scgi")\n'
+    for site, ground in grounds:
+        body = site.text(ground).replace("\n", "\n ")
+        text += f'$SERVER["socket"] == "127.0.0.1:{ground.port}" {{\n {body}\n}}\n'
+    return run(grounds[0][1].folder, text, [ground.port for _, ground in grounds])
+
+
+def common(ground: Ground, port: int) -> str:
+    """What an instance of one's own needs, whatever it serves. port: that of its first socket."""
+    folder = ground.folder
+    return f"""
+server.document-root = "{ground.www}"
 server.bind = "127.0.0.1"
-server.port = {first}
+server.port = {port}
 server.errorlog = "{folder}/lighttpd-error.log"
 server.breakagelog = "{folder}/lighttpd-breakage.log"
 server.upload-dirs = ("{folder}/up")
 server.name = "www.example.test"
 """
-    for site, ground in grounds:
-        body = site.text(ground).replace("\n", "\n ")
-        text += f'$SERVER["socket"] == "127.0.0.1:{ground.port}" {{\n {body}\n}}\n'
+
+
+def run(folder: Path, text: str, ports: Sequence[int]) -> Server:
+    (folder / "up").mkdir()
     (folder / "lighttpd.conf").write_text(text)
     return Server(
         "lighttpd",
@@ -103,6 +121,6 @@ server.name = "www.example.test"
             program("lighttpd", package="lighttpd"),
             *("-D", "-f", str(folder / "lighttpd.conf")),
         ],
-        [ground.port for _, ground in grounds],
+        ports,
         [folder / "lighttpd-error.log", folder / "lighttpd-breakage.log"],
     )

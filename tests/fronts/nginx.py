@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.fronts.generated import NGINX, NGINX_EXTRA
 from tests.fronts.servers import Server, program
 from tests.fronts.sites import Ground, Site
 
@@ -176,6 +177,8 @@ SITES = (
         "app",
     ),
 )
+
+MORE_SITES = (*NGINX, *NGINX_EXTRA)
 
 
 def start(grounds: Sequence[tuple[Site, Ground]]) -> Server:

@@ -54,6 +54,14 @@ def free_port() -> int:
     raise AssertionError("no free port in 200 tries")
 
 
+def free_ports(count: int) -> list[int]:
+    """As many different ones."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return list(found)
+
+
 def answers(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1.0)

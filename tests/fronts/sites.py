@@ -8,7 +8,15 @@ class Sockets:
     """Where one daemon listens: Unix paths and (host:port) texts."""
 
     def __init__(
-        self, fcgi: str, scgi: str, uwsgi: str, fcgi_tcp: str, scgi_tcp: str, uwsgi_tcp: str
+        self,
+        fcgi: str,
+        scgi: str,
+        uwsgi: str,
+        fcgi_tcp: str,
+        scgi_tcp: str,
+        uwsgi_tcp: str,
+        http: str = "",
+        http_tcp: str = "",
     ) -> None:
         self.fcgi = fcgi
         self.scgi = scgi
@@ -16,6 +24,8 @@ class Sockets:
         self.fcgi_tcp = fcgi_tcp
         self.scgi_tcp = scgi_tcp
         self.uwsgi_tcp = uwsgi_tcp
+        self.http = http
+        self.http_tcp = http_tcp
 
 
 class Ground:

@@ -6,6 +6,7 @@ cgi-bin. The application is the one of the README.
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -50,21 +51,18 @@ def make_home():
 
 
 class Daemon:
-    """`gatebridge serve` as a document has it, with its sockets in ``home``."""
+    """`gatebridge serve` in the folder ``home``, which listens on ``binds`` sockets."""
 
-    def __init__(self, home, mount, *binds):
-        command = [sys.executable, "-m", "gatebridge", "serve", "myapp:app", "--mount", mount]
-        for bind in binds:
-            command += ["--bind", bind.replace("/run/", f"{home}/") + "?mode=0666"]
+    def __init__(self, home, *words, binds):
         self.process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "gatebridge", "serve", *words],
             cwd=home,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in binds:
+        for _ in range(binds):
             line = self.process.stderr.readline()
             assert "listening on" in line, line
 
@@ -76,11 +74,19 @@ class Daemon:
         self.process.communicate(timeout=30)
 
 
+def serving(home, mount, *binds):
+    """The README's application as a document has it, with its sockets in ``home``."""
+    words = ["myapp:app", "--mount", mount]
+    for bind in binds:
+        words += ["--bind", bind.replace("/run/", f"{home}/") + "?mode=0666"]
+    return Daemon(home, *words, binds=len(binds))
+
+
 @pytest.fixture(scope="module", name="daemon")
 def run_daemon(home):
     (command,) = re.findall(r"^gatebridge serve .*--mount.*$", PROTOCOLS, re.M)
     binds = re.findall(r"--bind (\S+)", command)
-    with Daemon(home, "/", *binds) as daemon:
+    with serving(home, "/", *binds) as daemon:
         yield daemon
 
 
@@ -127,11 +133,11 @@ def test_configuration_of_protocols_md(kind, block, home, daemon, tmp_path):
 
 
 def test_daemon_of_the_readme(home, tmp_path):
-    (command,) = re.findall(r"gatebridge (serve .*www-data.*)$", README, re.M)
+    (command,) = re.findall(r"gatebridge (serve myapp.*www-data.*)$", README, re.M)
     assert "--mount / " in command
     block = re.findall(r"```nginx\n(.*?)```", README, re.S)[0]
     assert block in PROTOCOLS
-    with Daemon(home, "/", "unix:/run/readme.sock"):
+    with serving(home, "/", "unix:/run/readme.sock"):
         server, port = start("nginx", block.replace("myapp.sock", "readme.sock"), home, tmp_path)
         try:
             assert get(port, "/x") == "Hello from /\n"
@@ -139,16 +145,38 @@ def test_daemon_of_the_readme(home, tmp_path):
             server.stop()
 
 
-def test_rewritten_script_of_the_readme(home, tmp_path):
-    """Its URL stays, and the paths below it."""
-    (mount, bind) = re.findall(r"--mount (/cgi-bin/\S+) --bind (\S+)", README)[0]
+OLD = """#!/bin/sh
+echo "Content-Type: text/plain"
+echo
+echo "Old words from $SCRIPT_NAME"
+"""
+
+
+def test_old_scripts_of_the_readme(home, tmp_path):
+    """Its file, its routes and its nginx: an old script, the new one at its URL, and back."""
+    cgi_bin = tmp_path / "cgi-bin"
+    cgi_bin.mkdir(mode=0o755)
+    for name in ("order.cgi", "other.cgi"):
+        (cgi_bin / name).write_text(OLD)
+        (cgi_bin / name).chmod(0o755)
+    (text,) = re.findall(r"```toml\n(.*?)```", README, re.S)
+    text = text.replace("/srv/cgi-bin", str(cgi_bin)).replace("/run/", f"{home}/")
+    file = tmp_path / "gatebridge.toml"
+    file.write_text(text.replace("mode=0660&group=www-data", "mode=0666"))
+    commands = re.findall(r"gatebridge (route .*)$", README, re.M)
     block = re.findall(r"```nginx\n(.*?)```", README, re.S)[1]
-    with Daemon(home, mount, bind):
-        whole = f"server {{ listen 8080;\n{block}}}\n"
-        server, port = start("nginx", whole, home, tmp_path)
+    control = ["--control-socket", f"{home}/ctl"]
+    with Daemon(home, "-c", str(file), *control, binds=1):
+        server, port = start("nginx", f"server {{ listen 8080;\n{block}}}\n", home, tmp_path)
         try:
-            assert get(port, f"{mount}/a%20b?x=1") == f"Hello from {mount}/\n"
-            assert get(port, mount) == f"Hello from {mount}/\n"
+            seen = [get(port, "/cgi-bin/order.cgi")]
+            for words in commands:
+                run = [sys.executable, "-m", "gatebridge", *shlex.split(words), *control]
+                subprocess.run(run, cwd=home, check=True)
+                seen.append(get(port, "/cgi-bin/order.cgi"))
+            old, new = "Old words from /cgi-bin/order.cgi\n", "Hello from /cgi-bin/order.cgi/\n"
+            assert seen == [old, new, old]
+            assert get(port, "/cgi-bin/other.cgi") == "Old words from /cgi-bin/other.cgi\n"
         finally:
             server.stop()
 
@@ -158,14 +186,19 @@ def test_cgi_bin_of_the_readme(home, tmp_path):
     (words,) = re.findall(r"gatebridge (shim new .*)$", README, re.M)
     cgi_bin = tmp_path / "cgi-bin"
     cgi_bin.mkdir()
-    words = words.replace("/srv/cgi-bin", str(cgi_bin)).split()
+    state = home / "state"
+    state.mkdir()
+    state.chmod(0o1777)  # as /tmp
+    words = [*words.replace("/srv/cgi-bin", str(cgi_bin)).split(), "--state-dir", str(state)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(
-        [sys.executable, "-m", "gatebridge", *words], cwd=home, env=environment, check=True
-    )
+    run = [sys.executable, "-m", "gatebridge"]
+    subprocess.run([*run, *words], cwd=home, env=environment, check=True)
     block = re.findall(r"```apache\n(.*?)```", README, re.S)[0]
     server, port = start("apache", block.replace("/srv/cgi-bin", str(cgi_bin)), home, tmp_path)
     try:
         assert get(port, "/cgi-bin/app.cgi/") == "Hello from /cgi-bin/app.cgi/\n"
     finally:
         server.stop()
+        (control,) = state.glob("gatebridge-*/*.ctl")  # of the daemon that it has started
+        stop = ["ctl", "stop", "--control-socket", str(control)]
+        subprocess.run([*run, *stop], env=environment, check=True)

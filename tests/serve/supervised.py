@@ -127,19 +127,19 @@ class Hooks:
         Hooks.log = os.open("app.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         return (self.log,)
 
-    def load_applications(self, pool):
+    def load_applications(self, pool, routes):
         space = {"__name__": "app"}
         file = os.path.join(os.path.dirname(__file__), "app.py")
         exec(compile(open(file).read(), file, "exec"), space)
         return space
 
-    def worker_main(self, *, pool, listeners, channel, slot, inbox, applications, dump_fd):
+    def worker_main(self, *, pool, listeners, channel, slot, inbox, routes, applications, dump_fd):
         if applications is None:
             if pool.settings.reload:
                 file = os.path.join(os.path.dirname(__file__), "app.py")
                 tell(channel, {"say": "files", "files": [file]})
             try:
-                applications = self.load_applications(pool)
+                applications = self.load_applications(pool, routes)
             except BaseException as error:
                 tell(channel, failure(error))
                 return LOAD_FAILED

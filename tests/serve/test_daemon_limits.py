@@ -58,6 +58,33 @@ def test_request_over_time_limit_after_its_head_is_cut(tmp_path: Path, protocol:
         live.until_log("request.timeout incident")
 
 
+@pytest.mark.parametrize("options", [(), ("--timeout", "600")], ids=["none else", "longer"])
+def test_request_over_a_limit_of_its_own(tmp_path: Path, options: tuple[str, ...]) -> None:
+    with whole_daemon(tmp_path, *options, "--graceful-timeout", "2", workers=1) as live:
+        before = live.workers()
+        assert live.ask("/within/0.3/spin").status == 504
+        live.until_log("(GET /within/0.3/spin) after 0.3 s")
+        live.gone(before[0])
+        assert live.get("/version") == "one"
+
+
+def test_request_with_a_limit_longer_than_its_worker_has(tmp_path: Path) -> None:
+    with whole_daemon(tmp_path, *TIMEOUT, workers=1) as live:
+        before = live.workers()
+        assert live.get("/within/600/spin/2.5") == "spun"  # past two looks of the supervisor
+        assert live.workers() == before
+        assert live.ask("/spin").status == 504  # the next request has the worker's again
+
+
+def test_code_that_holds_the_interpreter_over_a_limit_of_its_own(tmp_path: Path) -> None:
+    with whole_daemon(tmp_path, "--timeout", "600", workers=1) as live:
+        before = live.workers()
+        with contextlib.closing(live.send("/within/0.3/backtrack")):
+            live.until_log("request.hung")
+            live.gone(before[0])
+        live.until(lambda: live.workers() and live.get("/version") == "one")
+
+
 def test_thread_over_time_limit_gets_the_exception(tmp_path: Path) -> None:
     with whole_daemon(tmp_path, *TIMEOUT) as live:
         assert live.ask("/noted/raised").status == 504

@@ -43,6 +43,11 @@ def held(live: Whole, count: int) -> Iterator[list[tuple[Gate, socket.socket]]]:
         yield inside
 
 
+def incident_of(body: bytes) -> str:
+    """The id that a page names."""
+    return re.findall(r"incident ([0-9a-f]{8})", body.decode())[0]
+
+
 def refused(resp: wires.Resp) -> bool:
     if resp.status != 503:
         return False
@@ -62,7 +67,7 @@ def test_queue_timeout_is_answered_503_with_retry_after(tmp_path: Path, protocol
         with held(live, 2) as inside:
             resp = live.ask("/version", protocol)
             assert refused(resp), repr(resp)
-            assert b"queue.timeout" in resp.body
+            live.until_log(f"queue.timeout incident {incident_of(resp.body)} (GET /version")
             for gate, sock in inside:
                 gate.release()
                 assert answer(sock).status == 200

@@ -37,6 +37,32 @@ def mode(path: Path) -> int:
 # -- T8: who can reach it
 
 
+@pytest.mark.parametrize("uid", [os.geteuid(), 65_534])
+@pytest.mark.parametrize("option", ["", "?peer=same"])
+def test_only_our_own_user_and_root(tmp_path: Path, uid: int, option: str) -> None:
+    if uid != os.geteuid() and os.geteuid() != 0:
+        pytest.skip("takes root to be another user")
+    made = listener(f"unix:@{tmp_path}/s{option}")
+    before = os.geteuid()
+    with socket.socket(socket.AF_UNIX) as peer:
+        try:
+            os.seteuid(uid)
+            peer.connect(f"\0{tmp_path}/s")
+        finally:
+            os.seteuid(before)
+        sock, _ = made.accept()
+        assert made.is_stranger(sock) is (bool(option) and uid != before)
+        sock.close()
+    made.close()
+
+
+@pytest.mark.parametrize("text", ["unix:@x?peer=root", "fcgi://127.0.0.1:0?peer=same"])
+def test_what_peer_may_say(text: str) -> None:
+    assert refused(text).code == "bind.peer"
+    with pytest.raises(ConfigError, match=r"bind\.peer"):
+        examine(parse_bind(text))
+
+
 @pytest.mark.parametrize(("option", "wanted"), [("", 0o660), ("?mode=0600", 0o600),
                                                 ("?mode=666", 0o666), ("?mode=0", 0)])  # fmt: skip
 @pytest.mark.parametrize("umask", [0, 0o022, 0o077])

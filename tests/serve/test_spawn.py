@@ -76,12 +76,14 @@ signal.set_wakeup_fd(write)
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGTERM})
 def child():
     print(signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.set_wakeup_fd(-1))
-    print([signal.getsignal(n).name for n in (15, 2, 17, 1, 10, 12)], flush=True)
+    print([getattr(signal.getsignal(n), "__name__", 0) or signal.getsignal(n).name
+           for n in (15, 2, 17, 1, 10, 12)], flush=True)
+    os.kill(os.getpid(), signal.SIGHUP)
     os.kill(os.getpid(), signal.SIGTERM)
     return 0
 print(ended(spawn.fork(child, ())), signal.getsignal(15) != signal.SIG_DFL)
 """
-    default, ignored = "'SIG_DFL'", "'SIG_IGN'"
+    default, ignored = "'SIG_DFL'", "'deaf'"  # and not SIG_IGN, which programs would inherit
     states = ", ".join([default] * 3 + [ignored] * 3)
     assert run(code) == f"set() -1\n[{states}]\n['signal 15, SIGTERM'] True\n"
 

@@ -56,6 +56,9 @@ def noted(name):
 
 def application(environ, start_response):
     path = environ["PATH_INFO"] or environ["REQUEST_URI"]
+    if path.startswith("/within/"):  # as a route with a timeout of its own
+        _, seconds, path = path[1:].split("/", 2)
+        environ["gatebridge.timeout"](float(seconds))
     what, _, name = path.strip("/").partition("/")
     body = str(os.getpid()).encode()
     if what == "version":

@@ -21,7 +21,31 @@ KEEPS = "collects the whole answer before it sends the head, and gives what came
 RACES = "a reset may overtake the head: then there is a 502"
 NO_END = "the answer ends where the connection does, and a Unix socket has no reset"
 
+OVER_HTTP = "over HTTP the server says who asked in headers of its own, and no port"
+
 DIFFERENCES: tuple[Entry, ...] = (
+    # --- HTTP between the front server and the daemon
+    ("path-double-slash", "nginx-http-*", "passes the path as it came", path("//x//y")),
+    ("path-double-slash-inside", "nginx-http-*", "passes the path as it came", path("/x//y/")),
+    (
+        "environ-request",
+        "*-http-*",
+        OVER_HTTP,
+        Want(environ={"REMOTE_ADDR": "127.0.0.1", "SERVER_PROTOCOL": "HTTP/1.1"}),
+    ),
+    (
+        "environ-forwarded-not-believed",
+        "*-http-*",
+        OVER_HTTP,
+        Want(environ={"REMOTE_ADDR": "127.0.0.1", "wsgi.url_scheme": "http"}),
+    ),
+    (
+        "environ-repeated-cookie",
+        "caddy-http-*",
+        "passes the lines as they came",
+        Want(environ={"HTTP_COOKIE": "a=1; b=2"}),
+    ),
+    ("chunked-70k", "haproxy-http-*", "passes the chunks on", Want(200)),
     # --- no front server
     ("raise-halfway-no-length", "scgi-unix", NO_END, Want(200)),
     ("raise-halfway-no-length", "uwsgi-unix", NO_END, Want(200)),

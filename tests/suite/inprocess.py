@@ -8,7 +8,7 @@ from pathlib import Path
 from gatebridge.engine.body import Body
 from gatebridge.engine.wsgi import FileWrapper, run
 from gatebridge.environ.build import Builder
-from gatebridge.errors import AppError
+from gatebridge.errors import AppError, PeerError
 from gatebridge.wire.cgi_head import Head
 from gatebridge.wire.events import Pairs, Request
 from tests.suite import apps, wires
@@ -75,6 +75,9 @@ class Collected:
     def failed(self, incident: str, error: BaseException) -> None:
         self.log.append(incident)
         self.log += traceback.format_exception(error)
+
+    def refused(self, incident: str, error: PeerError) -> None:
+        self.log.append(f"{incident} {error}")
 
     def note(self, error: AppError) -> None:
         self.log.append(str(error))

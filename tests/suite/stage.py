@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.fronts import servers
 from tests.fronts.sites import Ground, Site, Sockets
+from tests.relay_stand import stop_daemons
 from tests.suite import wires
 from tests.suite.modes import (
     ENTRY,
@@ -30,6 +31,7 @@ from tests.suite.modes import (
 from tests.suite.wires import Req, Resp, Seen
 
 FRONTS = ("nginx", "apache", "lighttpd", "caddy", "haproxy")
+BELIEVED = ("--forwarded-allow-ips", "127.0.0.1,unix")  # of a server that speaks HTTP to us
 OPTIONS = {
     "auto": ("--threads", "8"),
     "root": ("--threads", "8", "--mount", "/"),
@@ -37,6 +39,9 @@ OPTIONS = {
     "authorizer": ("--threads", "2"),
     "peer": ("--threads", "4"),
     "mpxs": ("--threads", "16", "--mount", "/app"),
+    "pinged": ("--threads", "2", "--ping-path", "/ping", "--status-allow", "unix,127.0.0.1"),
+    "proxied-root": ("--threads", "8", "--mount", "/", *BELIEVED),
+    "proxied-app": ("--threads", "8", "--mount", "/app", *BELIEVED),
 }
 ENTRIES = {"authorizer": "suite_app:authorizer", "peer": "suite_app:differential"}
 
@@ -76,11 +81,11 @@ class FrontMode(Mode):
         return f"--- log of {self.server.name}\n{said}\n{super().trouble(since)}"
 
 
-def write_shim(folder: Path, shim: Path) -> None:
+def write_shim(folder: Path, shim: Path, *options: str) -> None:
     made = subprocess.run(
         [
             *(sys.executable, "-m", "gatebridge", "shim", "new", ENTRY, str(shim)),
-            *("--oneshot", "--folder", str(folder)),
+            *("--folder", str(folder), *options),
         ],
         env=environment(folder),
         cwd=folder,
@@ -104,6 +109,7 @@ class Stage:
         self.servers: dict[str, servers.Server | BaseException] = {}
         self.modes: dict[str, Mode] = {}
         self._scripts: Path | None = None
+        self.state = self.folder / "state"  # of the relay's daemons, one for each user
 
     # --- our own processes
 
@@ -131,7 +137,7 @@ class Stage:
         found = self.daemon(name).addresses()
         paths = [str(address) for address in found[::2]]
         tcp = [f"{address[0]}:{address[1]}" for address in found[1::2]]
-        return Sockets(*paths[:3], *tcp[:3])
+        return Sockets(*paths[:3], *tcp[:3], paths[3], tcp[3])
 
     def direct(self, protocol: str, kind: str, mount: str = "") -> Mode:
         name = f"{protocol}-{kind}{mount.replace('/', '-')}"
@@ -145,8 +151,13 @@ class Stage:
     def oneshot(self, name: str) -> Mode:
         if name not in self.modes:
             command = [sys.executable, "-m", "gatebridge", "cgi", ENTRY]
-            argv = [str(self.scripts() / "app.cgi")] if name == "cgi-shim" else command
-            kind = OneshotSocket if name == "cgi-socket" else Oneshot
+            shims = {
+                "cgi-shim": "app.cgi",
+                "cgi-relay": "relay.cgi",
+                "cgi-relay-socket": "relay.cgi",
+            }
+            argv = [str(self.scripts() / shims[name])] if name in shims else command
+            kind = OneshotSocket if name.endswith("-socket") else Oneshot
             self.modes[name] = kind(name, self.folder, argv)
         return self.modes[name]
 
@@ -155,7 +166,10 @@ class Stage:
         if self._scripts is None:
             folder = self.folder / "cgi-bin"
             folder.mkdir()
-            write_shim(self.folder, folder / "app.cgi")
+            write_shim(self.folder, folder / "app.cgi", "--oneshot")
+            self.state.mkdir()
+            self.state.chmod(0o1777)
+            write_shim(self.folder, folder / "relay.cgi", "--state-dir", str(self.state))
             sample = (ROOT / "cgi-bin" / "app.fcgi").read_text()
             text = sample.replace("#!/usr/bin/env python3", f"#!{sys.executable}", 1)
             text = text.replace('sys.path[0] + "/.."', repr(str(ROOT)))
@@ -200,14 +214,14 @@ class Stage:
             (
                 site,
                 Ground(
-                    servers.free_port(),
+                    port,
                     self.sockets(site.daemon),
                     folder,
                     self.www,
                     self.scripts(),
                 ),
             )
-            for site in sites
+            for site, port in zip(sites, servers.free_ports(len(sites)), strict=True)
         ]
         server: servers.Server = module.start(grounds)
         for site, ground in grounds:
@@ -219,6 +233,7 @@ class Stage:
             if isinstance(server, servers.Server):
                 server.stop()
         try:
+            stop_daemons(self.state)
             for daemon in self.daemons.values():
                 daemon.stop()
             check_closed_once(self.folder)

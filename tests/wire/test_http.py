@@ -147,12 +147,15 @@ def test_refused_with_a_plain_answer_and_a_fault(name, data, code, status):
         protocol = http()
         events = feed(protocol.receive, pieces)
         assert events == expected
-        reply, fault = events
+        (fault,) = events
         assert isinstance(fault, Fault)
         assert (fault.id, fault.error.code) == (0, code)
-        assert reply.data.startswith(b"HTTP/1.1 %d " % status)
-        head, _, body = reply.data.partition(b"\r\n\r\n")
+        sent = fault.page(fault.error, "0badcafe")
+        assert sent.startswith(b"HTTP/1.1 %d " % status)
+        head, _, body = sent.partition(b"\r\n\r\n")
         assert b"Content-Length: %d\r\n" % len(body) in head
+        assert body.endswith(b" incident 0badcafe.\n")
+        assert code.encode() not in sent
         assert b"Connection: close" in head
         assert protocol.closing
         assert protocol.receive(GET) == []
@@ -164,7 +167,7 @@ def test_limit_of_the_head_holds_whatever_the_cuts(end):
     for pieces in cuts(data):
         events = feed(http(params=150).receive, pieces)
         assert codes(events) == ["http.head"]
-        assert events[0].data.startswith(b"HTTP/1.1 431 ")
+        assert events[0].page(events[0].error, "0badcafe").startswith(b"HTTP/1.1 431 ")
 
 
 def test_a_head_as_long_as_the_limit_is_served():

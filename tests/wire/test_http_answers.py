@@ -119,7 +119,8 @@ def test_no_date_without_a_clock():
     protocol = Http(Limits())
     protocol.receive(GET)
     assert b"Date" not in answer(protocol)
-    assert b"Date" not in Http(Limits()).receive(b"\0")[0].data
+    (fault,) = Http(Limits()).receive(b"\0")
+    assert b"Date" not in fault.page(fault.error, "0badcafe")
 
 
 @pytest.mark.parametrize("data", [GET, POST % 2 + b"ab", CHUNKED + b"1\r\na\r\n0\r\n\r\n"])
@@ -172,8 +173,8 @@ def test_unread_body_that_is_too_long_closes():
 def test_fault_inside_a_body_is_answered_unless_an_answer_began():
     protocol = http()
     protocol.receive(CHUNKED)
-    reply, fault = protocol.receive(b"zz\r\n")
-    assert reply.data.startswith(b"HTTP/1.1 400 ")
+    (fault,) = protocol.receive(b"zz\r\n")
+    assert fault.page(fault.error, "0badcafe").startswith(b"HTTP/1.1 400 ")
     assert fault.error.code == "http.chunk"
     assert answer(protocol) == b""
     protocol = http()
@@ -188,8 +189,8 @@ def test_malformed_request_behind_an_answered_one_is_answered_too():
     protocol = http()
     protocol.receive(GET + b"\0")
     answer(protocol)
-    reply, fault = protocol.receive(b"")
-    assert reply.data.startswith(b"HTTP/1.1 400 ")
+    (fault,) = protocol.receive(b"")
+    assert fault.page(fault.error, "0badcafe").startswith(b"HTTP/1.1 400 ")
     assert fault.id == 0
 
 

@@ -92,6 +92,14 @@ def headers(environ: Environ, start_response: Start) -> Iterable[bytes]:
 
 
 @legal
+def one_header(environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """The line that Suite-Arg says: "X-Accel-Redirect: /x"."""
+    name, _, value = environ["HTTP_SUITE_ARG"].partition(": ")
+    start_response("200 OK", [TEXT, (name, value), ("X-Kept", "1")])
+    return [b"not the file\n"]
+
+
+@legal
 def status_204(environ: Environ, start_response: Start) -> Iterable[bytes]:
     start_response("204 No Content", [("X-Answer", "204")])
     return []

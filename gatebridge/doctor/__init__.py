@@ -1,0 +1,1 @@
+"""Which link between a browser and an application is broken, and what mends it."""

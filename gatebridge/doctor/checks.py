@@ -1,0 +1,22 @@
+"""Every check. Those of one link are named in this order, so causes stand before consequences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatebridge.doctor.application_checks import CHECKS as OF_APPLICATIONS
+from gatebridge.doctor.script_checks import CHECKS as OF_SCRIPTS
+from gatebridge.doctor.socket_checks import CHECKS as OF_SOCKETS
+from gatebridge.doctor.system_checks import CHECKS as OF_SYSTEMS
+from gatebridge.doctor.worker_checks import CHECKS as OF_WORKERS
+
+if TYPE_CHECKING:
+    from gatebridge.doctor.check import Check
+
+CHECKS: tuple[Check, ...] = (
+    *OF_SOCKETS,
+    *OF_SYSTEMS,
+    *OF_WORKERS,
+    *OF_APPLICATIONS,
+    *OF_SCRIPTS,
+)

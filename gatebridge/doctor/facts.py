@@ -1,0 +1,235 @@
+"""What the checks ask about, each gathered when it is first asked for, and once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from gatebridge.bind import Bind, parse_bind
+from gatebridge.config.clashes import path_of
+from gatebridge.config.system import control_socket, plan_of
+from gatebridge.control_client import call, daemon_name, find
+from gatebridge.doctor.machine import Machine, person
+from gatebridge.doctor.probe import Heard, Reached, listen_to, reach
+from gatebridge.errors import GatebridgeError
+from gatebridge.loading import load_applications
+from gatebridge.serve.trial import run_apart
+from gatebridge.shim_check import examine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatebridge.doctor.machine import Person
+    from gatebridge.settings import Configuration, Pool
+    from gatebridge.shim_check import Finding
+
+ANSWER_S = 1.0  # for a daemon to answer
+IMPORT_S = 1.5  # for an application to be imported
+_CANNOT_CONNECT = ("fd", "systemd")  # binds that only their starter knows
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """What the operator names.
+
+    configuration   None where neither an application nor a file is named
+    problems        why the configuration that was named cannot be had
+    command         the command that starts the daemon
+    binds           where no configuration is
+    control_socket  of the daemon, and its name; "" for what follows from the configuration
+    front_user      that the front server connects as; "" for that of a running one
+    scripts         CGI programs
+    error_log       of the front server; "" for none
+    environ         that the daemon is started in
+    """
+
+    configuration: Configuration | None = None
+    problems: tuple[str, ...] = ()
+    command: str = "gatebridge serve"
+    binds: tuple[str, ...] = ()
+    control_socket: str = ""
+    name: str = ""
+    front_user: str = ""
+    scripts: tuple[str, ...] = ()
+    error_log: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+class Facts:
+    """Of one set-up at one time."""
+
+    def __init__(self, meant: Meant, machine: Machine | None = None) -> None:
+        self.meant = meant
+        self.machine = machine if machine is not None else Machine()
+        self._heard: dict[str, Heard] = {}
+        self._reached: dict[str, Reached] = {}
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        configuration = self.meant.configuration
+        return configuration.pools if configuration is not None else ()
+
+    def is_said(self, pool: Pool, option: str) -> bool:
+        """Whether somebody said it, so that it is no default."""
+        made = self.meant.configuration
+        origins = made.origins if made is not None else {}
+        return origins.get(f"pool.{pool.name}.{option}", "default") != "default"
+
+    def folders(self, pool: Pool) -> list[str]:
+        """Where a pool's modules are looked for, apart from what is installed."""
+        named = [folder for folder in pool.settings.pythonpath.split(",") if folder]
+        return [path_of(pool.settings, folder) for folder in (".", *named)]
+
+    @property
+    def bind_texts(self) -> list[str]:
+        """As they are written, those of descriptors and systemd included."""
+        if self.meant.binds:
+            return list(self.meant.binds)
+        return [text for pool in self.pools for text in pool.settings.bind]
+
+    @cached_property
+    def binds(self) -> tuple[Bind, ...]:
+        """Where front servers should connect to. raises ConfigError("bind.…")"""
+        texts = self.bind_texts
+        if not texts:
+            texts = [bind["text"] for pool in self.status_pools for bind in pool["binds"]]
+        found = [parse_bind(text) for text in texts]
+        return tuple(bind for bind in found if bind.family not in _CANNOT_CONNECT)
+
+    def reached(self, bind: Bind) -> Reached:
+        """Whether anybody takes connections there."""
+        if bind.text not in self._reached:
+            self._reached[bind.text] = reach(bind)
+        return self._reached[bind.text]
+
+    def heard(self, bind: Bind) -> Heard:
+        """Who answers there. raises ConfigError("connect.…"), PeerError("connect.…")"""
+        if bind.text not in self._heard:
+            self._heard[bind.text] = listen_to(bind)
+        return self._heard[bind.text]
+
+    # -- the application
+
+    @cached_property
+    def failures(self) -> dict[Pool, str]:
+        """Why a pool's applications cannot be loaded, as a worker loads them: with its traceback.
+
+        Tried where no worker of the pool has done it. What takes longer than IMPORT_S is well.
+        raises  ConfigError("trial.…") where it cannot be tried
+        """
+        ready = {
+            pool["name"] for pool in self.status_pools if (pool.get("workers") or {}).get("ready")
+        }
+        if ((self.status or {}).get("reload") or {}).get("state") == "failed":
+            ready = set()
+        found: dict[Pool, str] = {}
+        for pool in self.pools:
+            if pool.name in ready:
+                continue
+            try:
+                run_apart(partial(_load, pool), IMPORT_S)
+            except GatebridgeError as error:
+                if error.code != "trial.timeout":
+                    found[pool] = str(error)
+        return found
+
+    # -- the daemon
+
+    @cached_property
+    def _asked(self) -> tuple[dict[str, Any] | None, GatebridgeError | None]:
+        if not self._means_daemon:
+            return None, None
+        try:
+            return call(self._control_socket, "status", ANSWER_S), None
+        except GatebridgeError as error:
+            return None, error
+
+    @property
+    def _means_daemon(self) -> bool:
+        """Not where only programs are named, which need none."""
+        meant = self.meant
+        named = meant.configuration or meant.binds or meant.control_socket or meant.name
+        return bool(named or not (meant.scripts or meant.error_log or meant.problems))
+
+    @property
+    def _control_socket(self) -> str:
+        meant = self.meant
+        if meant.control_socket or meant.name or meant.configuration is None:
+            named = meant.name or (daemon_name(meant.binds[0]) if meant.binds else "")
+            return find(meant.control_socket, named)
+        path = control_socket(meant.configuration)
+        if meant.configuration.settings.control_socket or os.path.exists(path):
+            return path
+        return find("", os.path.basename(path).removesuffix(".ctl"))
+
+    @property
+    def status(self) -> dict[str, Any] | None:
+        """What the daemon says of itself; None where none answers."""
+        return self._asked[0]
+
+    @property
+    def silence(self) -> GatebridgeError | None:
+        """Why the daemon does not answer; None where it does, or none is meant."""
+        return self._asked[1]
+
+    @property
+    def silence_text(self) -> str:
+        """Without the list of all other daemons."""
+        return str(self.silence or "").partition("; there are ")[0]
+
+    @property
+    def status_pools(self) -> list[dict[str, Any]]:
+        """Its pools, each with its name."""
+        pools = (self.status or {}).get("pools", {})
+        return [{"name": name, "binds": [], **pool} for name, pool in pools.items()]
+
+    def of_daemon(self, bind: Bind) -> Bind | None:
+        """The daemon's own bind of the same place, whatever it speaks there."""
+        for pool in self.status_pools:
+            for one in pool["binds"]:
+                its = parse_bind(one["text"])
+                if _place(its) == _place(bind):
+                    return its
+        return None
+
+    # -- programs
+
+    @cached_property
+    def shims(self) -> list[tuple[str, Finding]]:
+        """(path, what `gatebridge shim check` says) of the programs that gatebridge wrote."""
+        found: list[tuple[str, Finding]] = []
+        for path in self.meant.scripts:
+            try:
+                with open(path, "rb") as file:
+                    if b"gatebridge" not in file.read():
+                        continue
+                found += [(path, finding) for finding in examine(path)]
+            except (OSError, GatebridgeError):
+                continue
+        return found
+
+    # -- the front server
+
+    @cached_property
+    def front(self) -> Person | None:
+        """Who connects; None where nobody says it."""
+        if self.meant.front_user:
+            return person(self.meant.front_user)
+        uids = {process.uid for process in self.machine.fronts()}
+        return person(str(uids.pop())) if len(uids) == 1 else None
+
+
+def _place(bind: Bind) -> tuple[str, str, str, int]:
+    path = os.path.abspath(bind.path) if bind.family == "unix" else bind.path
+    return bind.family, path, bind.host, bind.port
+
+
+def _load(pool: Pool) -> None:
+    """In a child, as a worker does. What it prints is not ours to show."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    plan_of(pool.settings).apply()
+    load_applications(pool).close()
