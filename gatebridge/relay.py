@@ -76,6 +76,9 @@ def put(fd: int, data: bytes) -> None:
     try:
         while data:
             data = data[posix.write(fd, data) :]
+    except BlockingIOError:  # the server shares a socket that does not wait
+        posix.set_blocking(fd, True)
+        put(fd, data)
     except OSError:
         if fd == 1:  # the server has left; the closed socket tells the daemon
             posix._exit(1)

@@ -62,7 +62,8 @@ def path_entries(folder: str, flags: str = "-IS") -> list[str]:
     bare = set(done.stdout.splitlines())
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     scripts = os.path.dirname(sys.executable)  # of the command that runs now
-    wanted = [os.path.abspath(folder), *[one for one in sys.path if one != scripts], package]
+    own = sys.path if sys.flags.safe_path else sys.path[1:]  # `python -m` has the folder it is in
+    wanted = [os.path.abspath(folder), *[one for one in own if one != scripts], package]
     found: list[str] = []
     for entry in wanted:
         if entry and os.path.isdir(entry) and entry not in bare and entry not in found:

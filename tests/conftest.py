@@ -10,10 +10,12 @@ from tests.suite.stage import Stage
 
 
 def pytest_configure() -> None:
-    """Ctrl-C as at a terminal, also where the run is in the background of a script: what is
-    started here would ignore it as well."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Signals as at a terminal, also where the run is in the background of a script or by nohup:
+    what is started here would ignore them as well."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, usual)
 
 
 @pytest.fixture(scope="session")

@@ -258,12 +258,12 @@ class Stand:
     def ask(self, stdin: bytes = b"", *words: str, **vars: str | None) -> Done:
         return cgi.ask([str(self.file), *words], stdin, Path("/"), **vars)
 
-    def start(self, **vars: str | None) -> "subprocess.Popen[bytes]":
+    def start(self, stdout: int = subprocess.PIPE, **vars: str | None) -> "subprocess.Popen[bytes]":
         """A request under way, with pipes at its three descriptors."""
         pipe = subprocess.PIPE
         env = cgi.encoded(cgi.environment(**vars))
         process = subprocess.Popen(
-            [str(self.file)], stdin=pipe, stdout=pipe, stderr=pipe, env=env, bufsize=0
+            [str(self.file)], stdin=pipe, stdout=stdout, stderr=pipe, env=env, bufsize=0
         )
         self.running.append(process)
         return process

@@ -214,6 +214,26 @@ def a_large_answer_arrives_unchanged(stand: Stand) -> None:
 
 
 @row
+def a_standard_output_that_does_not_wait_gets_all(stand: Stand) -> None:
+    """A server may hand over one that it reads without waiting itself."""
+    sent = os.urandom(1 << 20)
+
+    def script(talk: Conversation) -> None:
+        talk.request()
+        talk.answer(sent)
+
+    stand.peer(script)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with open(reading, "rb", 0) as pipe:
+        process = stand.start(stdout=writing)
+        os.close(writing)
+        got = b"".join(iter(lambda: pipe.read(65_536), b""))
+    code = process.wait(DEADLINE_S)
+    assert (got[-len(sent) :] == sent, code) == (True, 0)
+
+
+@row
 def records_may_be_cut_anywhere(stand: Stand) -> None:
     def script(talk: Conversation) -> None:
         talk.request()

@@ -181,6 +181,14 @@ def test_the_folder_comes_first_and_once(folder: Path) -> None:
     assert all(os.path.isabs(entry) and os.path.isdir(entry) for entry in entries)
 
 
+def test_the_folder_that_python_m_was_called_in_is_not_believed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python -m gatebridge shim new` in /tmp: anybody could put modules there."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    assert str(tmp_path) not in path_entries(str(folder))
+
+
 def test_a_relative_folder_is_made_absolute(folder: Path, monkeypatch) -> None:
     monkeypatch.chdir(folder)
     assert path_entries(".")[0] == str(folder)

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 PROBLEMS = 6
 _SHOWN = (
-    "as_json", "bind", "config", "control_socket", "error_log", "front_user", "name", "script",
+    "as_json", "bind", "config", "control_socket", "error_log", "front_config", "front_user",
+    "name", "script",
 )  # fmt: skip
 
 
 @click.command("doctor", epilog=APP_HELP, short_help="Name the broken link, and what mends it.")
 @click.option("--front-user", default="", metavar="USER",
               help="Who connects to the socket; else who runs a front server here.")  # fmt: skip
+@click.option("--front-config", multiple=True, metavar="[SERVER:]FILE",
+              help="The front server's configuration; else the system's. May be given several"
+              " times.")  # fmt: skip
 @click.option("--script", multiple=True, metavar="FILE",
               help="A program of a cgi-bin. May be given several times.")  # fmt: skip
 @click.option("--error-log", default="", metavar="FILE",
@@ -56,6 +60,7 @@ class _Said(TypedDict):
     front_user: str
     scripts: tuple[str, ...]
     error_log: str
+    front_config: tuple[str, ...]
     environ: dict[str, str]
 
 
@@ -68,6 +73,7 @@ def _meant(app: str, config: str, given: dict[str, Any]) -> Meant:
         "front_user": _known(str(given.pop("front_user"))),
         "scripts": tuple(given.pop("script")),
         "error_log": str(given.pop("error_log")),
+        "front_config": tuple(given.pop("front_config")),
         "environ": dict(os.environ),
     }
     binds = tuple(given.get("bind") or ())

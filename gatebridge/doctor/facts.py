@@ -11,6 +11,7 @@ from gatebridge.bind import Bind, parse_bind
 from gatebridge.config.clashes import path_of
 from gatebridge.config.system import control_socket, plan_of
 from gatebridge.control_client import call, daemon_name, find
+from gatebridge.doctor.front_files import read_named, read_usual
 from gatebridge.doctor.machine import Machine, person
 from gatebridge.doctor.probe import Heard, Reached, listen_to, reach
 from gatebridge.errors import GatebridgeError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatebridge.doctor.machine import Person
+    from gatebridge.doctor.passing import Passing
     from gatebridge.settings import Configuration, Pool
     from gatebridge.shim_check import Finding
 
@@ -42,6 +44,8 @@ class Meant:
     front_user      that the front server connects as; "" for that of a running one
     scripts         CGI programs
     error_log       of the front server; "" for none
+    front_config    FILE or SERVER:FILE of front servers; () for those of the system
+    url             that a front server answers, to be asked; "" for none
     environ         that the daemon is started in
     """
 
@@ -54,6 +58,8 @@ class Meant:
     front_user: str = ""
     scripts: tuple[str, ...] = ()
     error_log: str = ""
+    front_config: tuple[str, ...] = ()
+    url: str = ""
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -217,8 +223,40 @@ class Facts:
         """Who connects; None where nobody says it."""
         if self.meant.front_user:
             return person(self.meant.front_user)
-        uids = {process.uid for process in self.machine.fronts()}
+        uids = {one.uid for one in self.machine.fronts() if not self._asks_others(one.name)}
         return person(str(uids.pop())) if len(uids) == 1 else None
+
+    @cached_property
+    def _usual(self) -> dict[str, list[Passing]]:
+        """Of the system's own servers, as far as they may be read."""
+        return read_usual(self.machine)
+
+    @cached_property
+    def passings(self) -> list[Passing]:
+        """Where front servers hand requests on. raises ConfigError("doctor.front_config")"""
+        if self.meant.front_config:
+            return [one for named in self.meant.front_config for one in read_named(named)]
+        return [one for passings in self._usual.values() for one in passings]
+
+    @cached_property
+    def handed(self) -> list[tuple[Passing, Bind, Pool | None]]:
+        """Those that come here, with where, and the pool behind as far as it is known."""
+        return [
+            (one, bind, self._pool_of(bind))
+            for one in self.passings
+            for bind in self.binds
+            if one.points_to(bind)
+        ]
+
+    def _pool_of(self, bind: Bind) -> Pool | None:
+        return next((pool for pool in self.pools if bind.text in pool.settings.bind), None)
+
+    def _asks_others(self, name: str) -> bool:
+        """Whether a running server's configuration was read, and leads elsewhere."""
+        own = self._usual.get({"apache2": "apache", "httpd": "apache"}.get(name, name))
+        if own is None or self.meant.front_config:
+            return False
+        return not any(one.points_to(bind) for one in own for bind in self.binds)
 
 
 def _place(bind: Bind) -> tuple[str, str, str, int]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 from gatebridge.apps.target import is_hosted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from re import Pattern
 
 _FILES: Final = 300  # looked at
 _SIZE: Final = 256 << 10
@@ -34,13 +35,24 @@ def find_sessions(target: str, folders: Sequence[str]) -> str:
     target   as in module:name; programs of a folder are processes of their own
     folders  where its module is looked for
     """
+    return _found(target, folders, _look)
+
+
+def find_in_sources(target: str, folders: Sequence[str], pattern: Pattern[str]) -> str:
+    """ "shop/feed.py:4" where the pattern is first; "" for nowhere. Else as find_sessions()."""
+
+    def look(path: str) -> str:
+        text = _read(path)
+        match = pattern.search(text)
+        return f"{path}:{_line(text, match.end())}" if match else ""
+
+    return _found(target, folders, look)
+
+
+def _found(target: str, folders: Sequence[str], look: Callable[[str], str]) -> str:
     if is_hosted(target) or target.startswith("static:"):
         return ""
-    for path in _sources(target, folders):
-        found = _look(path)
-        if found:
-            return found
-    return ""
+    return next(filter(None, map(look, _sources(target, folders))), "")
 
 
 def _sources(target: str, folders: Sequence[str]) -> Iterator[str]:
@@ -66,14 +78,18 @@ def _sources(target: str, folders: Sequence[str]) -> Iterator[str]:
         return
 
 
-def _look(path: str) -> str:
+def _read(path: str) -> str:
     try:
         if os.path.getsize(path) > _SIZE:
             return ""
         with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read()
+            return file.read()
     except OSError:
         return ""
+
+
+def _look(path: str) -> str:
+    text = _read(path)
     if not _LIKELY.search(text):
         return ""
     for row, what in _ROWS:

@@ -174,7 +174,7 @@ def _of_elf(data: bytes) -> Interpreter:
         table = struct.unpack_from(f"{order}{'Q' if wide else 'I'}", data, 32 if wide else 28)[0]
         size, count = struct.unpack_from(f"{order}HH", data, 54 if wide else 42)
         loader = _loader(data, order, wide, range(table, table + size * min(count, 64), size or 1))
-    except (struct.error, IndexError, ValueError):
+    except (struct.error, IndexError, ValueError, OverflowError):
         return Interpreter(problem=("interpreter.none", "its head, of an ELF file, is cut"))
     version = _MACHINES.get(machine, f"machine {machine}")
     problem = _missing(loader) if loader else ("", "")

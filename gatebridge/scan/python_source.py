@@ -141,7 +141,7 @@ def decode(data: bytes, encoding: str = "utf-8") -> str:
     """As lines that end with LF; what cannot be decoded is read as latin-1."""
     try:
         text = data.decode(encoding or "latin-1")
-    except (UnicodeDecodeError, LookupError):
+    except (LookupError, ValueError):
         text = data.decode("latin-1")
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     return text if text.endswith("\n") else f"{text}\n"

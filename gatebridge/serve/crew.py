@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 from math import inf
-from time import monotonic
+from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.serve import channel
@@ -205,7 +205,7 @@ class Crew:
                 obey = self._said.get(what) or self._house.said.get(what)
                 if obey is not None:
                     obey(member, message, monotonic())
-                self._follow(message.get("files"))
+                self._follow(member, message.get("files"))
         except BlockingIOError:
             return
         except (EOFError, OSError):  # it ends, or has closed what is not its own
@@ -241,10 +241,10 @@ class Crew:
     def _idle(self, member: Member, message: Message, now: float) -> None:
         member.calm = now
 
-    def _follow(self, files: object) -> None:
-        """What the application consists of, with whatever it is said."""
-        if isinstance(files, list) and self.pool.settings.reload:
-            self._house.files(self.pool.name, [file for file in files if isinstance(file, str)])
+    def _follow(self, member: Member, files: object) -> None:
+        if isinstance(files, list) and self.pool.settings.reload:  # said with whatever it says
+            since_ns = time_ns() - int((monotonic() - member.since) * 1e9)
+            self._house.files(self.pool.name, list(map(str, files)), since_ns)
 
     def _forked(self, stem: Member, message: Message, now: float) -> None:
         pid = message.get("pid")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import stat
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 from gatebridge.errors import ConfigError
 
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from gatebridge.serve.watch_events import Events
 
     # device, inode, time of change in ns, size; of a folder the first two; the path it leads to
-    Signature = tuple[object, ...]
+    Signature = tuple[Any, ...]
 
 _GONE_LOOKS = 3  # an editor that saves removes the file for a moment
 _MOST_FILES = 20_000  # of all folders together
 _HOT_LOOKS = 3  # after watchfiles called: what had vanished may be back
 _SURE_LOOKS = 10  # without a call: some file systems tell nobody
+_TICK_NS = 20_000_000  # times of files are read off a clock that ticks
 _SKIPPED = ("__pycache__", "node_modules", "site-packages")
 
 
@@ -54,12 +56,16 @@ class FileWatch:
         """Readable when wake() should be called; -1 when there is none."""
         return self._events.fd if self._events is not None else -1
 
-    def follow(self, who: str, paths: Iterable[str]) -> None:
-        """Files and folders of packages that ``who``, a pool, consists of from now on."""
+    def follow(self, who: str, paths: Iterable[str], since_ns: int = sys.maxsize) -> None:
+        """Files and folders of packages that ``who``, a pool, consists of from now on.
+
+        since_ns  when it began to load (time.time_ns()): what was written later may not be in it
+        """
         self._followed[who] = tuple(paths)
         there = _snapshot(self._all())
         # What changed while a new generation was loading is still to be told.
-        self._known = {path: self._known.get(path, found) for path, found in there.items()}
+        fresh = {path: found for path, found in there.items() if found[2] < since_ns - _TICK_NS}
+        self._known = fresh | {path: self._known[path] for path in there.keys() & self._known}
         self._missing.clear()
         if self._events is not None:
             self._events.watch(self._all())

@@ -28,7 +28,7 @@ class Follow:
         self._watch: FileWatch | None = None
         self._asked: tuple[str, tuple[str, ...]] | None = None
         self._interval_s = 1.0
-        self._files: dict[str, list[str]] = {}
+        self._files: dict[str, tuple[list[str], int]] = {}
 
     def configure(self, configuration: Configuration) -> None:
         """What to look at, from now on. A file that has changed meanwhile is not forgotten."""
@@ -54,17 +54,17 @@ class Follow:
         except ConfigError as error:
             self._house.log.line(WARNING, f"{error}; polling instead")
             self._watch = FileWatch("stat", extra)
-        for pool, files in self._files.items():
-            self._watch.follow(pool, files)
+        for pool, (files, since_ns) in self._files.items():
+            self._watch.follow(pool, files, since_ns)
         if self._watch.fd >= 0:
             self._house.turns.watch(self._watch.fd, self._wake)
 
-    def follow(self, pool: str, files: list[str]) -> None:
-        """What a worker's application consists of."""
-        if self._files.get(pool) != files:
-            self._files[pool] = files
-            if self._watch is not None:
-                self._watch.follow(pool, files)
+    def follow(self, pool: str, files: list[str], since_ns: int) -> None:
+        """What a worker's application consists of. since_ns: when it began to load."""
+        before = self._files.get(pool)
+        self._files[pool] = (files, since_ns)
+        if self._watch is not None and (before is None or before[0] != files):
+            self._watch.follow(pool, files, since_ns)
 
     def _wake(self) -> None:
         watch = self._watch

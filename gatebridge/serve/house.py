@@ -59,7 +59,7 @@ class House:
     totals: dict[str, Totals] = field(default_factory=dict)
     dumped: Callable[[int, bytes], None] = lambda pid, data: None
     gone: Callable[[int], None] = lambda pid: None
-    files: Callable[[str, list[str]], None] = lambda pool, files: None
+    files: Callable[[str, list[str], int], None] = lambda pool, files, since_ns: None
     said: dict[str, Callable[[Member, Message, float], None]] = field(default_factory=dict)
     greeted: Callable[[Member], None] = lambda member: None
     routes: RouteModes = field(init=False)

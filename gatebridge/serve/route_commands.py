@@ -59,6 +59,8 @@ class RouteCommands:
         crew, app = self._find(request)
         state = self._modes.state
         if state.mode(crew.pool.name, app) == mode:
+            if mode != app.mode:
+                state.write(state.changes)  # somebody may have removed or spoiled the file
             return self._done(crew, app, changed=False)
         return self._change(crew, app, mode, state.changed(crew.pool.name, app, mode))
 

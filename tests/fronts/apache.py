@@ -183,7 +183,7 @@ ServerRoot "{folder}"
 {modules(names)}
 PidFile "{folder}/apache.pid"
 ErrorLog "{folder}/apache-error.log"
-LogLevel warn proxy_fcgi:info cgid:info proxy_hcheck:info
+LogLevel warn proxy_fcgi:info cgid:info
 ScriptSock "{folder}/cgisock"
 FcgidIPCDir "{folder}/fcgid"
 FcgidProcessTableFile "{folder}/fcgid_shm"

@@ -216,6 +216,7 @@ LINES = [  # first bytes, interpreter's file, version, code of the problem
     (b"#!/\xff\xfe\n", "", "", "interpreter.missing"),
     (b"", "", "", "interpreter.none"),
     (b"\x7fELF", "", "", "interpreter.none"),
+    (b"\x7fELF\2\1\1" + b"\0" * 9 + b"\xff" * 500, "", "", "interpreter.none"),
     (elf(b"/bin/sh", machine=0xBEEF), "", "machine 48879", "interpreter.machine"),
 ]
 

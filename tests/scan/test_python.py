@@ -242,6 +242,7 @@ HARD = [
     b"'''" + b"\\" * 99_999, b"# coding: no-such\nprint 1\n", b"\xef\xbb\xbfprint 1\n",
     b"# coding: utf-16\n", b"print " * 50_000, b"except " + b"a," * 100_000, b"1" * 100_000,
     b"if 1:\n" + b" " * 100_000, b"`" * 9000, b"# coding: rot13\nx\n", b"x = '\xe9'\n",
+    b"# coding: undefined\nx\n", b"# coding: idna\n\xff\n", b"# coding: unicode_escape\nx \\x\n",
 ]  # fmt: skip
 
 

@@ -281,6 +281,21 @@ def test_a_state_that_cannot_be_read_keeps_the_daemon_from_nothing(tmp_path: Pat
         live.until_log("cannot be read")
 
 
+@pytest.mark.parametrize("text", [None, "{"], ids=["removed", "spoiled"])
+def test_a_state_that_was_lost_is_written_by_the_same_change(
+    tmp_path: Path, text: str | None
+) -> None:
+    state = tmp_path / "gatebridge.toml.routes"
+    with routed(tmp_path) as live:
+        change(live, "new")
+        state.unlink()
+        if text is not None:
+            state.write_text(text)
+        assert live.ctl("route-set", match="/order", mode="new")["changed"] is False
+    with routed(tmp_path) as live:
+        assert side(live) == "new"
+
+
 # -- a side that does not load
 
 

@@ -159,6 +159,20 @@ def test_what_changes_while_a_new_generation_loads_is_told(watch: FileWatch, app
     assert names(app, watch.look()) == ["wsgi.py"]
 
 
+def test_what_changes_while_the_first_generation_loads_is_told_once(
+    watch: FileWatch, app: Path
+) -> None:
+    """The application may have been read before the change, and tells its files after it."""
+    since_ns = os.stat(app / "wsgi.py").st_mtime_ns + 1_000_000_000
+    write(app / "shop" / "orders.py", "changed")
+    os.utime(app / "shop" / "orders.py", ns=(since_ns, since_ns + 5_000_000))
+    watch.follow("main", [str(app / "shop"), str(app / "wsgi.py")], since_ns)
+    assert names(app, watch.look()) == ["shop/orders.py"]
+    assert watch.look() == []
+    watch.follow("main", [str(app / "shop"), str(app / "wsgi.py")], since_ns)
+    assert watch.look() == []
+
+
 def test_a_new_generation_may_consist_of_others(watch: FileWatch, app: Path) -> None:
     write(app / "added.py", "")
     follow(watch, app)

@@ -1,0 +1,54 @@
+"""The configurations of front servers: where they are, and what each says."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Final
+
+from gatebridge.doctor.machine import Machine
+from gatebridge.doctor.nginx_text import read_nginx
+from gatebridge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatebridge.doctor.passing import Passing
+
+READERS: Final[dict[str, Callable[[Machine, str], list[Passing]]]] = {"nginx": read_nginx}
+USUAL: Final = (  # (server, where distributions keep it)
+    ("nginx", "/etc/nginx/nginx.conf"),
+)
+_SIGNS: Final = (  # what only this server's configuration says
+    ("nginx", re.compile(r"^\s*(location\s[^\n]*\{|(fastcgi|scgi|uwsgi|proxy)_pass\s|http\s*\{)",
+                         re.M)),
+)  # fmt: skip
+
+
+def server_of(path: str, text: str) -> str:
+    """The server that a file is for: by what it says. raises ConfigError("doctor.front_config")"""
+    for server, sign in _SIGNS:
+        if sign.search(text):
+            return server
+    known = ", ".join(READERS)
+    why = f"it says nothing that only one server says; name the file as SERVER:{path}"
+    raise ConfigError("doctor.front_config", f"{path}: {why} ({known})")
+
+
+def read_named(named: str) -> list[Passing]:
+    """What an operator names: FILE, or SERVER:FILE. raises ConfigError("doctor.front_config")"""
+    server, colon, path = named.partition(":")
+    if not colon or server not in READERS:
+        server, path = "", named
+    path = os.path.abspath(path)
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    except OSError as error:
+        raise ConfigError("doctor.front_config", f"{path}: {error.strerror}") from error
+    return READERS[server or server_of(path, text)](Machine(), path)
+
+
+def read_usual(machine: Machine) -> dict[str, list[Passing]]:
+    """Of each server whose configuration is where distributions keep it, and may be read."""
+    return {server: READERS[server](machine, path) for server, path in USUAL if machine.read(path)}

@@ -1,0 +1,84 @@
+"""What a front server's configuration says of one place where it hands requests on.
+
+Each parser of a server (nginx_text, apache_text, …) makes these out of files; front_checks judges
+them, and knows no server's words beyond those that a Passing brings.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gatebridge.doctor.check import WARNING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatebridge.bind import Bind
+
+SAMPLE = "/a b/\xc3\xa9"  # a path as a WSGI string, below the mount
+SAMPLE_URI = "/a%20b/%C3%A9"
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+_ANYWHERE = ("", "*", "0.0.0.0", "::")
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Something that is wrong by itself, whatever is behind.
+
+    id  of the check that says it
+    """
+
+    id: str
+    cause: str
+    seen: str
+    mend: str
+    severity: str = WARNING
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """One place where requests are handed on.
+
+    server    nginx, apache, lighttpd, haproxy or caddy
+    where     FILE:LINE
+    protocol  fastcgi, scgi, uwsgi or http
+    targets   "unix:/run/x.sock" or "host:port"
+    mount     the URL prefix that comes here: "" for the root, None for not known
+    sent      what a request for SAMPLE below the mount brings; None for not known
+    upload    bytes of the largest body, 0 for no limit; None for not known
+    timeout   seconds without a byte; None for not known
+    buffered  the directive that collects answers; "" for none
+    words     what mends: "upload", "timeout", "mount", "path", "buffered" -> a line with {0}
+    flaws     what its parser found
+    """
+
+    server: str
+    where: str
+    protocol: str
+    targets: tuple[str, ...]
+    mount: str | None = None
+    sent: Mapping[str, str] | None = None
+    upload: int | None = None
+    timeout: float | None = None
+    buffered: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
+    flaws: tuple[Flaw, ...] = ()
+
+    def points_to(self, bind: Bind) -> bool:
+        return any(same_place(target, bind) for target in self.targets)
+
+
+def same_place(target: str, bind: Bind) -> bool:
+    """Whether a front server that is told the target comes to the bind, protocol aside."""
+    if bind.family == "unix":
+        path = target.removeprefix("unix:")
+        return path != target and os.path.realpath(path) == os.path.realpath(bind.path)
+    if bind.family != "tcp":
+        return False
+    host, _, port = target.rpartition(":")
+    host = host.strip("[]")
+    if port != str(bind.port) or target.startswith("unix:"):
+        return False
+    return host == bind.host or bind.host in _ANYWHERE or {host, bind.host} <= {*_LOCAL}
