@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from gatebridge.environ.paths import normal, under
 from gatebridge.errors import AppError
-from gatebridge.routing.page import page
+from gatebridge.apps.refusal import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,7 +65,7 @@ class Redispatch:
         if place.startswith("//"):  # which would be another host
             place = f"/.{place}"
         line = "The document is at another path."
-        return page(environ, start_response, "302 Found", line, [("Location", place)])
+        return refuse(environ, start_response, "302 Found", line, [("Location", place)])
 
 
 def _plain(path: str) -> str:

@@ -17,7 +17,7 @@ from gatebridge.apps.script import Script
 from gatebridge.engine.wsgi import run
 from tests.engine.recorder import Recorder, environ_of
 
-PYENV = Path(os.environ.get("PYENV_ROOT", "/root/.pyenv")) / "versions"
+PYENV = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
 
 
 @dataclass(frozen=True)
