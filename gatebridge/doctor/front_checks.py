@@ -42,7 +42,11 @@ def _all(facts: Facts) -> list[Passing]:
         return []
 
 
-@check("front.elsewhere", "Does the front server's configuration that is named lead here?")
+@check(
+    "front.elsewhere",
+    "Does the front server's configuration that is named lead here?",
+    ("browser.not_reached",),
+)
 def elsewhere(facts: Facts) -> Finding | None:
     passings = _all(facts)
     if not (facts.meant.front_config and facts.binds) or file(facts) or facts.handed:
@@ -56,7 +60,9 @@ def elsewhere(facts: Facts) -> Finding | None:
     )
 
 
-@check("front.protocol", "Does the front server speak the bind's protocol?")
+@check(
+    "front.protocol", "Does the front server speak the bind's protocol?", ("browser.not_reached",)
+)
 def protocol(facts: Facts) -> Finding | None:
     if not _all(facts):
         return None
@@ -74,7 +80,7 @@ def protocol(facts: Facts) -> Finding | None:
 # -- the path
 
 
-@check("front.path_info", "Do SCRIPT_NAME and PATH_INFO together make the path?")
+@check("front.path_info", "Do SCRIPT_NAME and PATH_INFO together make the path?", ("browser.path",))
 def path_info(facts: Facts) -> Finding | None:
     for one, pool in _known(facts):
         found = _built(one, pool)
@@ -90,7 +96,9 @@ def path_info(facts: Facts) -> Finding | None:
     return None
 
 
-@check("front.mount", "Is the mount of the daemon where the front server has it?")
+@check(
+    "front.mount", "Is the mount of the daemon where the front server has it?", ("browser.path",)
+)
 def mount(facts: Facts) -> Finding | None:
     for one, pool in _known(facts):
         found = _built(one, pool)
@@ -251,13 +259,17 @@ def _flawed(id: str) -> Callable[[Facts], Finding | None]:
     return run
 
 
-for _id, _question in (
-    ("front.try_files", "Does the front server ask for paths that are no files?"),
-    ("front.authorization", "Does the Authorization header reach the application?"),
-    ("front.scheme", "Does the application learn that a request came by https?"),
-    ("front.header_buffer", "Do long headers and cookies fit?"),
-    ("front.keep_conn", "Are the front server's lines for kept connections of one mind?"),
+for _id, _question, _explains in (
+    (
+        "front.try_files",
+        "Does the front server ask for paths that are no files?",
+        ("browser.not_reached",),
+    ),
+    ("front.scheme", "Is the application told that a request came by https?", ("browser.scheme",)),
+    ("front.authorization", "Is the Authorization header handed on?", ()),
+    ("front.header_buffer", "Do long headers and cookies fit?", ()),
+    ("front.keep_conn", "Are the front server's lines for kept connections of one mind?", ()),
 ):
-    check(_id, _question)(_flawed(_id))
+    check(_id, _question, _explains)(_flawed(_id))
 
 CHECKS: Final = tuple(check)

@@ -20,8 +20,8 @@ USUAL: Final = (  # (server, where distributions keep it)
     ("nginx", "/etc/nginx/nginx.conf"),
 )
 _SIGNS: Final = (  # what only this server's configuration says
-    ("nginx", re.compile(r"^\s*(location\s[^\n]*\{|(fastcgi|scgi|uwsgi|proxy)_pass\s|http\s*\{)",
-                         re.M)),
+    ("nginx", re.compile(r"(?:^|[\s{;])(?:(?:location\s[^\n]*|http\s*|server\s*|upstream\s\S+\s*)\{"
+                         r"|(?:fastcgi|scgi|uwsgi|proxy)_pass\s)")),
 )  # fmt: skip
 
 

@@ -212,11 +212,13 @@ class _Place:
             if not names & {"x-forwarded-proto", "forwarded"}:
                 why = "the application does not learn that a request came by https"
                 yield self._flaw("scheme", why, "listen … ssl, and no X-Forwarded-Proto",
-                                 "proxy_set_header X-Forwarded-Proto $scheme;")  # fmt: skip
+                                 "proxy_set_header X-Forwarded-Proto $scheme;",
+                                 severity=BROKEN)  # fmt: skip
         elif not {"HTTPS", "REQUEST_SCHEME"} & self._params.keys():
             why = "the application does not learn that a request came by https"
             yield self._flaw("scheme", why, f"listen … ssl, and no {self._kind}_param HTTPS",
-                             f"{self._kind}_param HTTPS $https if_not_empty;")  # fmt: skip
+                             f"{self._kind}_param HTTPS $https if_not_empty;",
+                             severity=BROKEN)  # fmt: skip
 
     def _authorized(self) -> Iterator[Flaw]:
         names = [("proxy_set_header", "authorization"), (f"{self._kind}_param",
