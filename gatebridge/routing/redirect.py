@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from gatebridge.apps.refusal import refuse
 from gatebridge.environ.paths import normal, under
 from gatebridge.errors import AppError
-from gatebridge.apps.refusal import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gatebridge.apps.refusal import refuse
 from gatebridge.errors import PeerError, UseError
 from gatebridge.routing.limits import Release, limit_body
 from gatebridge.routing.match import Matcher
-from gatebridge.apps.refusal import refuse
 from gatebridge.routing.redirect import Redispatch
 from gatebridge.routing.rule import EXACT, PATTERN, Rule, as_environ, host_name
 
