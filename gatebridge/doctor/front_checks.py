@@ -120,12 +120,10 @@ def mount(facts: Facts) -> Finding | None:
 
 def _known(facts: Facts) -> list[tuple[Passing, Pool]]:
     """Those whose pool is known, and that hold one application: a mount is theirs alone."""
-    if not _all(facts):
-        return []
     return [
         (one, pool)
-        for one, _, pool in facts.handed
-        if pool is not None and one.mount is not None and one.sent and len(pool.apps) == 1
+        for one, pool in _behind(facts)
+        if one.mount is not None and one.sent and len(pool.apps) == 1
     ]
 
 
@@ -218,9 +216,14 @@ def timeout(facts: Facts) -> Finding | None:
 
 
 def _behind(facts: Facts) -> list[tuple[Passing, Pool]]:
+    return [(one, pool) for one, pool in _spoken(facts) if pool is not None]
+
+
+def _spoken(facts: Facts) -> list[tuple[Passing, Pool | None]]:
+    """Those that are understood here; front.protocol says the others."""
     if not _all(facts):
         return []
-    return [(one, pool) for one, _, pool in facts.handed if pool is not None]
+    return [(one, pool) for one, bind, pool in facts.handed if one.protocol == bind.protocol]
 
 
 @check("front.buffering", "Do streams that the application sends reach clients at once?")
@@ -248,9 +251,7 @@ def buffering(facts: Facts) -> Finding | None:
 
 def _flawed(id: str) -> Callable[[Facts], Finding | None]:
     def run(facts: Facts) -> Finding | None:
-        if not _all(facts):
-            return None
-        for one, _, _ in facts.handed:
+        for one, _ in _spoken(facts):
             for flaw in one.flaws:
                 if flaw.id == id:
                     return Finding(flaw.cause, flaw.seen, flaw.mend, flaw.severity)
@@ -265,6 +266,7 @@ for _id, _question, _explains in (
         "Does the front server ask for paths that are no files?",
         ("browser.not_reached",),
     ),
+    ("front.slash", "Does a path reach its target with one / between?", ("browser.not_reached",)),
     ("front.scheme", "Is the application told that a request came by https?", ("browser.scheme",)),
     ("front.authorization", "Is the Authorization header handed on?", ()),
     ("front.header_buffer", "Do long headers and cookies fit?", ()),
