@@ -7,6 +7,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.apache_text import read_apache
+from gatebridge.doctor.haproxy_text import read_haproxy
+from gatebridge.doctor.lighttpd_text import read_lighttpd
 from gatebridge.doctor.machine import Machine
 from gatebridge.doctor.nginx_text import read_nginx
 from gatebridge.errors import ConfigError
@@ -19,13 +21,19 @@ if TYPE_CHECKING:
 READERS: Final[dict[str, Callable[[Machine, str], list[Passing]]]] = {
     "nginx": read_nginx,
     "apache": read_apache,
+    "lighttpd": read_lighttpd,
+    "haproxy": read_haproxy,
 }
 USUAL: Final = (  # (server, where distributions keep it)
     ("nginx", "/etc/nginx/nginx.conf"),
     ("apache", "/etc/apache2/apache2.conf"),
     ("apache", "/etc/httpd/conf/httpd.conf"),
+    ("lighttpd", "/etc/lighttpd/lighttpd.conf"),
+    ("haproxy", "/etc/haproxy/haproxy.cfg"),
 )
 _SIGNS: Final = (  # what only this server's configuration says
+    ("lighttpd", re.compile(r"^\s*(?:server\.[\w-]+|(?:fastcgi|scgi|proxy)\.server)\s*\+?=", re.M)),
+    ("haproxy", re.compile(r"^(?:frontend|backend|listen|defaults|fcgi-app)\b[^{]*$", re.M)),
     ("nginx", re.compile(r"(?:^|[\s{;])(?:(?:location\s[^\n]*|http\s*|server\s*|upstream\s\S+\s*)\{"
                          r"|(?:fastcgi|scgi|uwsgi|proxy)_pass\s)")),
     ("apache", re.compile(r"^\s*(?:<(?:VirtualHost|Location|Directory|IfModule|Proxy)\b|ProxyPass\b"

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.check import BROKEN
 from gatebridge.doctor.nginx_tree import read_tree
-from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing
+from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from gatebridge.doctor.machine import Machine
     from gatebridge.doctor.nginx_tree import Directive
 
 _KINDS: Final = {"fastcgi": "fastcgi", "scgi": "scgi", "uwsgi": "uwsgi", "proxy": "http"}
 _UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "": 1}
 _UPLOAD: Final = 1 << 20  # nginx's own
 _TIMEOUT: Final = 60.0
 _HEAD: Final = 4096  # bytes of an answer's head that are few: half of what browsers may send back
@@ -267,9 +266,3 @@ def size(text: str) -> int:
     """Bytes, as nginx writes them; 0 where it is none."""
     found = re.fullmatch(r"(\d+)([kKmMgG]?)", text)
     return int(found[1]) * _UNITS[found[2].lower()] if found else 0
-
-
-def seconds(text: str) -> float:
-    """As in "1m 30s"."""
-    parts: Sequence[tuple[str, str]] = re.findall(r"(\d+)(ms|[smhdw]?)", text)
-    return sum(int(number) * _SECONDS[unit] for number, unit in parts)
