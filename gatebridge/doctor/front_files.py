@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.apache_text import read_apache
+from gatebridge.doctor.caddy_text import read_caddy
 from gatebridge.doctor.haproxy_text import read_haproxy
 from gatebridge.doctor.lighttpd_text import read_lighttpd
 from gatebridge.doctor.machine import Machine
@@ -23,6 +24,7 @@ READERS: Final[dict[str, Callable[[Machine, str], list[Passing]]]] = {
     "apache": read_apache,
     "lighttpd": read_lighttpd,
     "haproxy": read_haproxy,
+    "caddy": read_caddy,
 }
 USUAL: Final = (  # (server, where distributions keep it)
     ("nginx", "/etc/nginx/nginx.conf"),
@@ -30,8 +32,11 @@ USUAL: Final = (  # (server, where distributions keep it)
     ("apache", "/etc/httpd/conf/httpd.conf"),
     ("lighttpd", "/etc/lighttpd/lighttpd.conf"),
     ("haproxy", "/etc/haproxy/haproxy.cfg"),
+    ("caddy", "/etc/caddy/Caddyfile"),
 )
 _SIGNS: Final = (  # what only this server's configuration says
+    ("caddy", re.compile(r"^\s*(?:reverse_proxy|php_fastcgi|handle(?:_path)?|file_server)\b",
+                         re.M)),
     ("lighttpd", re.compile(r"^\s*(?:server\.[\w-]+|(?:fastcgi|scgi|proxy)\.server)\s*\+?=", re.M)),
     ("haproxy", re.compile(r"^(?:frontend|backend|listen|defaults|fcgi-app)\b[^{]*$", re.M)),
     ("nginx", re.compile(r"(?:^|[\s{;])(?:(?:location\s[^\n]*|http\s*|server\s*|upstream\s\S+\s*)\{"

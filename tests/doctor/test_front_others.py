@@ -1,4 +1,4 @@
-"""HAProxy and lighttpd: what doctor reads in their configurations is what they do with requests."""
+"""HAProxy, lighttpd, Caddy: what doctor reads of them is what they do with requests."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gatebridge.bind import parse_bind
-from gatebridge.fronts import haproxy, lighttpd
+from gatebridge.fronts import caddy, haproxy, lighttpd
 from gatebridge.fronts.place import Place
 from tests.doctor.front_stand import judged, serving
 from tests.doctor.set_up import first, ids
@@ -32,9 +32,15 @@ def lighttpd_argv(file: Path) -> list[str]:
     return [program("lighttpd", package="lighttpd"), "-D", "-f", str(file)]
 
 
+def caddy_argv(file: Path) -> list[str]:
+    words = ("run", "--adapter", "caddyfile", "--config", str(file))
+    return [program("caddy", package="caddy"), *words]
+
+
 ARGV: dict[str, Callable[[Path], list[str]]] = {
     "haproxy": haproxy_argv,
     "lighttpd": lighttpd_argv,
+    "caddy": caddy_argv,
 }
 
 
@@ -77,6 +83,19 @@ server.modules += ("mod_fastcgi", "mod_scgi")
 fastcgi.server = ("/" => (("socket" => "{s}", "check-local" => "disable",
   "fix-root-scriptname" => "enable")))
 """
+CADDY = """
+{
+  admin off
+  auto_https off
+}
+http://:PORT {
+  bind 127.0.0.1
+  reverse_proxy unix/{s} {
+    transport fastcgi {
+    }
+  }
+}
+"""
 FIX = '"fix-root-scriptname" => "enable"'
 TIME = {"timeout": 120.0}
 Row = tuple[str, str, dict[str, Any]]
@@ -89,6 +108,16 @@ SOUND: dict[str, Row] = {
     "haproxy, a longer time": ("haproxy", HAPROXY.replace("server 60s", "server 3m"), TIME),
     "lighttpd at the root": ("lighttpd", LIGHTTPD, {}),
     "lighttpd at /app": ("lighttpd", LIGHTTPD.replace('("/"', '("/app"').replace(FIX, ""), {}),
+    "caddy at the root": ("caddy", CADDY, {}),
+    "caddy at /app": (
+        "caddy",
+        CADDY.replace("reverse_proxy", "@app path /app /app/*\n  reverse_proxy @app")
+        .replace("fastcgi {", "fastcgi {\n    split /app"),
+        {},
+    ),
+    "caddy, with the mount at the daemon": (
+        "caddy", CADDY.replace("reverse_proxy", "reverse_proxy /app*"), {"mount": "/app"},
+    ),
     "lighttpd, with the mount at the daemon": (
         "lighttpd", LIGHTTPD.replace(FIX, ""), {"mount": "/"},
     ),
@@ -108,6 +137,34 @@ BROKEN: dict[str, tuple[str, str, str, dict[str, Any], str]] = {
     "haproxy, impatience": ("front.timeout", "haproxy", HAPROXY, TIME, ""),
     "haproxy, another mount": (
         "front.mount", "haproxy", HAPROXY.replace("^()", "^(/app)"), {"mount": "/"}, "",
+    ),
+    "caddy, another socket": (
+        "front.elsewhere", "caddy", CADDY.replace("{s}", "/run/php.sock"), {}, "",
+    ),
+    "caddy, another protocol": (
+        "front.protocol", "caddy", CADDY.replace("transport fastcgi", "transport http"), {}, "",
+    ),
+    "caddy, made for PHP": (
+        "front.try_files", "caddy",
+        CADDY.replace("reverse_proxy", "php_fastcgi").replace("transport fastcgi {\n    }", ""),
+        {}, "browser.not_reached",
+    ),
+    "caddy, credentials": (
+        "front.authorization", "caddy",
+        CADDY.replace("transport", "header_up -Authorization\n    transport"), {},
+        "browser.authorization",
+    ),
+    "caddy, small uploads": (
+        "front.upload", "caddy",
+        CADDY.replace("reverse_proxy", "request_body {\n max_size 1MB\n }\n  reverse_proxy"), {},
+        "",
+    ),
+    "caddy, impatience": (
+        "front.timeout", "caddy", CADDY.replace("fastcgi {", "fastcgi {\n read_timeout 30s"), TIME,
+        "",
+    ),
+    "caddy, the mount twice": (
+        "front.mount", "caddy", CADDY.replace("reverse_proxy", "reverse_proxy /app*"), {}, "",
     ),
     "lighttpd, another socket": (
         "front.elsewhere", "lighttpd", LIGHTTPD.replace("{s}", "/run/php.sock"), {}, "",
@@ -165,7 +222,14 @@ def test_a_broken_configuration(live: Service, name: str) -> None:
 @pytest.mark.parametrize("mount", ["", "/app"])
 @pytest.mark.parametrize(
     ("server", "kind"),
-    [(haproxy, "fcgi"), (haproxy, "http"), (lighttpd, "fcgi"), (lighttpd, "scgi")],
+    [
+        (haproxy, "fcgi"),
+        (haproxy, "http"),
+        (lighttpd, "fcgi"),
+        (lighttpd, "scgi"),
+        (caddy, "fcgi"),
+        (caddy, "http"),
+    ],
 )
 def test_what_conf_writes_is_sound(live: Service, server: Any, kind: str, mount: str) -> None:
     bind = parse_bind(f"{kind}+unix:{live.folder}/s.{kind}")
