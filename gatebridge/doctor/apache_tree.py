@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gatebridge.doctor.nginx_tree import files_like
+from gatebridge.doctor.nginx_tree import DEPTH_MOST, files_like
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _WORD: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'|(\S+)')
 _ROOTS: Final = {"/etc/httpd/conf": "/etc/httpd"}
-_FILES_MOST: Final = 300
 
 Section = tuple[str, tuple[str, ...], str]  # name in lower case, words, where it begins
 
@@ -45,13 +44,13 @@ class _Reader:
     def __init__(self, machine: Machine, root: str) -> None:
         self._machine = machine
         self._root = root
-        self._count = 0
+        self._open: list[str] = []
         self._defined: dict[str, str] = {}
 
     def file(self, path: str, sections: tuple[Section, ...]) -> Iterator[Line]:
-        self._count += 1
-        if self._count > _FILES_MOST:  # one that includes itself
+        if path in self._open or len(self._open) >= DEPTH_MOST:
             return
+        self._open.append(path)
         for name, words, where in self._logical(path):
             if name.startswith("</"):
                 sections = sections[:-1]
@@ -60,6 +59,7 @@ class _Reader:
             elif not any(kind == "ifmodule" and args[:1] and args[0].startswith("!")
                          for kind, args, _ in sections):  # fmt: skip
                 yield from self._line(Line(name.lower(), words, where, sections))
+        self._open.pop()
 
     def _line(self, one: Line) -> Iterator[Line]:
         if one.name in ("include", "includeoptional") and one.words:

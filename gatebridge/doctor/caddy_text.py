@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.check import BROKEN
-from gatebridge.doctor.nginx_tree import files_like
+from gatebridge.doctor.nginx_tree import DEPTH_MOST, files_like
 from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing, seconds
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ _PASSES: Final = ("reverse_proxy", "php_fastcgi")
 _PARTS: Final = ("handle", "handle_path", "route")
 _UNITS: Final = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3,
                  "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}  # fmt: skip
-_FILES_MOST: Final = 100
 
 
 @dataclass(slots=True)
@@ -52,14 +51,16 @@ def read_caddy(machine: Machine, path: str) -> list[Passing]:
 class _Reader:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._count = 0
+        self._open: list[str] = []
 
     def file(self, path: str) -> list[_Line]:
-        self._count += 1
-        if self._count > _FILES_MOST:
+        if path in self._open or len(self._open) >= DEPTH_MOST:
             return []
-        lines = iter(enumerate(self._machine.read(path).splitlines(), 1))
-        return self._block(lines, path)
+        self._open.append(path)
+        try:
+            return self._block(iter(enumerate(self._machine.read(path).splitlines(), 1)), path)
+        finally:
+            self._open.pop()
 
     def _block(self, lines: Iterator[tuple[int, str]], path: str) -> list[_Line]:
         found: list[_Line] = []

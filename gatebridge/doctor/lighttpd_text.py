@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from gatebridge.doctor.check import BROKEN
-from gatebridge.doctor.nginx_tree import files_like
+from gatebridge.doctor.nginx_tree import DEPTH_MOST, files_like
 from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing
 
 if TYPE_CHECKING:
@@ -19,14 +19,13 @@ _TOKEN: Final = re.compile(
     r'\s+|\#[^\n]*|(?P<text>"(?:[^"\\]|\\.)*")|(?P<mark>=>|\+=|:=|[()={},])|(?P<word>[^\s(){}=,"]+)'
 )
 _KINDS: Final = {"fastcgi.server": "fastcgi", "scgi.server": "scgi", "proxy.server": "http"}
-_FILES_MOST: Final = 100
 _KIB: Final = 1024
 
 Token = tuple[str, str, str]  # kind, text, FILE:LINE
 
 
 def read_lighttpd(machine: Machine, path: str) -> list[Passing]:
-    tokens = list(_tokens(machine, os.path.abspath(path), [0]))
+    tokens = list(_tokens(machine, os.path.abspath(path), ()))
     said = {name: value for name, value, _ in _assigned(tokens) if isinstance(value, str)}
     found = []
     for name, value, where in _assigned(tokens):
@@ -37,9 +36,8 @@ def read_lighttpd(machine: Machine, path: str) -> list[Passing]:
     return found
 
 
-def _tokens(machine: Machine, path: str, count: list[int]) -> Iterator[Token]:
-    count[0] += 1
-    if count[0] > _FILES_MOST:
+def _tokens(machine: Machine, path: str, around: tuple[str, ...]) -> Iterator[Token]:
+    if path in around or len(around) >= DEPTH_MOST:
         return
     text, line, included = machine.read(path), 1, False
     for match in _TOKEN.finditer(text):
@@ -47,7 +45,7 @@ def _tokens(machine: Machine, path: str, count: list[int]) -> Iterator[Token]:
         if kind == "text" and included:
             pattern = os.path.join(os.path.dirname(path), match["text"][1:-1])
             for one in files_like(machine, pattern):
-                yield from _tokens(machine, one, count)
+                yield from _tokens(machine, one, (*around, path))
             included = False
         elif kind is not None:
             included = match[0] == "include"

@@ -125,8 +125,8 @@ class _Place:
     @property
     def _mount(self) -> str | None:
         location = self._location()
-        if location is None or not location.words:
-            return None
+        if location is None or not location.words or location.words[0].startswith("@"):
+            return None  # others lead to a name
         if location.words[0] in ("~", "~*"):
             found = re.match(r"\(\?s\)\^\(\?<\w+>((?:\\.|[\w/-])+)\)", location.words[-1])
             found = found or re.match(r"\^((?:\\.|[\w/-])*)", location.words[-1])
@@ -170,8 +170,8 @@ class _Place:
         return Flaw(f"front.{id}", cause, f"{self._one.where}: {seen}", mend, **more)
 
     def _tried(self) -> Iterator[Flaw]:
-        for words in self._lists("try_files"):
-            if words[-1] == "=404":
+        for words in [one.words for one in self._chain[-1] if one.name == "try_files"]:
+            if words[-1:] == ["=404"]:
                 shown = f"try_files {' '.join(words)};"
                 why = "nginx answers 404 itself where no file has the path's name"
                 mend = f"take {shown!r} out of this location; it is meant for PHP"
