@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 PROBLEMS = 6
 _SHOWN = (
     "as_json", "bind", "config", "control_socket", "error_log", "front_config", "front_user",
-    "name", "script",
+    "name", "script", "url",
 )  # fmt: skip
 
 
 @click.command("doctor", epilog=APP_HELP, short_help="Name the broken link, and what mends it.")
+@click.option("--url", default="", metavar="URL",
+              help="Ask the front server, and see what comes: sends some requests.")  # fmt: skip
 @click.option("--front-user", default="", metavar="USER",
               help="Who connects to the socket; else who runs a front server here.")  # fmt: skip
 @click.option("--front-config", multiple=True, metavar="[SERVER:]FILE",
@@ -38,7 +40,7 @@ def command(app: str, config: str, as_json: bool, **given: Any) -> None:
     """Look along the way of a request, and name the first broken link and what mends it.
 
     Say what `gatebridge serve` is told, with all of its options; without an application or a file,
-    the daemon that is running is meant. Nothing is changed, and no request is sent.
+    the daemon that is running is meant. Nothing is changed, and no request is sent without --url.
 
     Exit status 0, or 6 when something is broken.
     """
@@ -61,6 +63,7 @@ class _Said(TypedDict):
     scripts: tuple[str, ...]
     error_log: str
     front_config: tuple[str, ...]
+    url: str
     environ: dict[str, str]
 
 
@@ -74,6 +77,7 @@ def _meant(app: str, config: str, given: dict[str, Any]) -> Meant:
         "scripts": tuple(given.pop("script")),
         "error_log": str(given.pop("error_log")),
         "front_config": tuple(given.pop("front_config")),
+        "url": _checked(str(given.pop("url"))),
         "environ": dict(os.environ),
     }
     binds = tuple(given.get("bind") or ())
@@ -94,6 +98,15 @@ def _meant(app: str, config: str, given: dict[str, Any]) -> Meant:
         command=shlex.join(words),
         **said,
     )
+
+
+def _checked(url: str) -> str:
+    """raises UseError("doctor.url")"""
+    from gatebridge.doctor.url_probe import Url
+
+    if url:
+        Url(url, "")
+    return url
 
 
 def _known(user: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatebridge.doctor.application_checks import CHECKS as OF_APPLICATIONS
+from gatebridge.doctor.browser_checks import CHECKS as OF_BROWSERS
 from gatebridge.doctor.front_checks import CHECKS as OF_FRONTS
 from gatebridge.doctor.script_checks import CHECKS as OF_SCRIPTS
 from gatebridge.doctor.socket_checks import CHECKS as OF_SOCKETS
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from gatebridge.doctor.check import Check
 
 CHECKS: tuple[Check, ...] = (
+    *OF_BROWSERS,
     *OF_FRONTS,
     *OF_SOCKETS,
     *OF_SYSTEMS,

@@ -14,6 +14,7 @@ from gatebridge.control_client import call, daemon_name, find
 from gatebridge.doctor.front_files import read_named, read_usual
 from gatebridge.doctor.machine import Machine, person
 from gatebridge.doctor.probe import Heard, Reached, listen_to, reach
+from gatebridge.doctor.url_probe import HEADERS, Url
 from gatebridge.errors import GatebridgeError
 from gatebridge.loading import load_applications
 from gatebridge.serve.trial import run_apart
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from gatebridge.doctor.machine import Person
     from gatebridge.doctor.passing import Passing
+    from gatebridge.doctor.url_probe import Came
     from gatebridge.settings import Configuration, Pool
     from gatebridge.shim_check import Finding
 
@@ -225,6 +227,18 @@ class Facts:
             return person(self.meant.front_user)
         uids = {one.uid for one in self.machine.fronts() if not self._asks_others(one.name)}
         return person(str(uids.pop())) if len(uids) == 1 else None
+
+    @cached_property
+    def url(self) -> Url | None:
+        """What may be asked; None where no daemon is there to say what comes."""
+        if not self.meant.url or self.status is None:
+            return None
+        return Url(self.meant.url, self._control_socket)
+
+    @cached_property
+    def came(self) -> Came | None:
+        """Of a first request."""
+        return self.url.ask(*HEADERS) if self.url is not None else None
 
     @cached_property
     def _usual(self) -> dict[str, list[Passing]]:

@@ -42,7 +42,11 @@ def _all(facts: Facts) -> list[Passing]:
         return []
 
 
-@check("front.elsewhere", "Does the front server's configuration that is named lead here?")
+@check(
+    "front.elsewhere",
+    "Does the front server's configuration that is named lead here?",
+    ("browser.not_reached",),
+)
 def elsewhere(facts: Facts) -> Finding | None:
     passings = _all(facts)
     if not (facts.meant.front_config and facts.binds) or file(facts) or facts.handed:
@@ -56,7 +60,9 @@ def elsewhere(facts: Facts) -> Finding | None:
     )
 
 
-@check("front.protocol", "Does the front server speak the bind's protocol?")
+@check(
+    "front.protocol", "Does the front server speak the bind's protocol?", ("browser.not_reached",)
+)
 def protocol(facts: Facts) -> Finding | None:
     if not _all(facts):
         return None
@@ -74,7 +80,7 @@ def protocol(facts: Facts) -> Finding | None:
 # -- the path
 
 
-@check("front.path_info", "Do SCRIPT_NAME and PATH_INFO together make the path?")
+@check("front.path_info", "Do SCRIPT_NAME and PATH_INFO together make the path?", ("browser.path",))
 def path_info(facts: Facts) -> Finding | None:
     for one, pool in _known(facts):
         found = _built(one, pool)
@@ -90,7 +96,9 @@ def path_info(facts: Facts) -> Finding | None:
     return None
 
 
-@check("front.mount", "Is the mount of the daemon where the front server has it?")
+@check(
+    "front.mount", "Is the mount of the daemon where the front server has it?", ("browser.path",)
+)
 def mount(facts: Facts) -> Finding | None:
     for one, pool in _known(facts):
         found = _built(one, pool)
@@ -112,12 +120,10 @@ def mount(facts: Facts) -> Finding | None:
 
 def _known(facts: Facts) -> list[tuple[Passing, Pool]]:
     """Those whose pool is known, and that hold one application: a mount is theirs alone."""
-    if not _all(facts):
-        return []
     return [
         (one, pool)
-        for one, _, pool in facts.handed
-        if pool is not None and one.mount is not None and one.sent and len(pool.apps) == 1
+        for one, pool in _behind(facts)
+        if one.mount is not None and one.sent and len(pool.apps) == 1
     ]
 
 
@@ -210,9 +216,14 @@ def timeout(facts: Facts) -> Finding | None:
 
 
 def _behind(facts: Facts) -> list[tuple[Passing, Pool]]:
+    return [(one, pool) for one, pool in _spoken(facts) if pool is not None]
+
+
+def _spoken(facts: Facts) -> list[tuple[Passing, Pool | None]]:
+    """Those that are understood here; front.protocol says the others."""
     if not _all(facts):
         return []
-    return [(one, pool) for one, _, pool in facts.handed if pool is not None]
+    return [(one, pool) for one, bind, pool in facts.handed if one.protocol == bind.protocol]
 
 
 @check("front.buffering", "Do streams that the application sends reach clients at once?")
@@ -240,9 +251,7 @@ def buffering(facts: Facts) -> Finding | None:
 
 def _flawed(id: str) -> Callable[[Facts], Finding | None]:
     def run(facts: Facts) -> Finding | None:
-        if not _all(facts):
-            return None
-        for one, _, _ in facts.handed:
+        for one, _ in _spoken(facts):
             for flaw in one.flaws:
                 if flaw.id == id:
                     return Finding(flaw.cause, flaw.seen, flaw.mend, flaw.severity)
@@ -251,13 +260,18 @@ def _flawed(id: str) -> Callable[[Facts], Finding | None]:
     return run
 
 
-for _id, _question in (
-    ("front.try_files", "Does the front server ask for paths that are no files?"),
-    ("front.authorization", "Does the Authorization header reach the application?"),
-    ("front.scheme", "Does the application learn that a request came by https?"),
-    ("front.header_buffer", "Do long headers and cookies fit?"),
-    ("front.keep_conn", "Are the front server's lines for kept connections of one mind?"),
+for _id, _question, _explains in (
+    (
+        "front.try_files",
+        "Does the front server ask for paths that are no files?",
+        ("browser.not_reached",),
+    ),
+    ("front.slash", "Does a path reach its target with one / between?", ("browser.not_reached",)),
+    ("front.scheme", "Is the application told that a request came by https?", ("browser.scheme",)),
+    ("front.authorization", "Is the Authorization header handed on?", ()),
+    ("front.header_buffer", "Do long headers and cookies fit?", ()),
+    ("front.keep_conn", "Are the front server's lines for kept connections of one mind?", ()),
 ):
-    check(_id, _question)(_flawed(_id))
+    check(_id, _question, _explains)(_flawed(_id))
 
 CHECKS: Final = tuple(check)

@@ -6,6 +6,10 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
+from gatebridge.doctor.apache_text import read_apache
+from gatebridge.doctor.caddy_text import read_caddy
+from gatebridge.doctor.haproxy_text import read_haproxy
+from gatebridge.doctor.lighttpd_text import read_lighttpd
 from gatebridge.doctor.machine import Machine
 from gatebridge.doctor.nginx_text import read_nginx
 from gatebridge.errors import ConfigError
@@ -15,13 +19,30 @@ if TYPE_CHECKING:
 
     from gatebridge.doctor.passing import Passing
 
-READERS: Final[dict[str, Callable[[Machine, str], list[Passing]]]] = {"nginx": read_nginx}
+READERS: Final[dict[str, Callable[[Machine, str], list[Passing]]]] = {
+    "nginx": read_nginx,
+    "apache": read_apache,
+    "lighttpd": read_lighttpd,
+    "haproxy": read_haproxy,
+    "caddy": read_caddy,
+}
 USUAL: Final = (  # (server, where distributions keep it)
     ("nginx", "/etc/nginx/nginx.conf"),
+    ("apache", "/etc/apache2/apache2.conf"),
+    ("apache", "/etc/httpd/conf/httpd.conf"),
+    ("lighttpd", "/etc/lighttpd/lighttpd.conf"),
+    ("haproxy", "/etc/haproxy/haproxy.cfg"),
+    ("caddy", "/etc/caddy/Caddyfile"),
 )
 _SIGNS: Final = (  # what only this server's configuration says
-    ("nginx", re.compile(r"^\s*(location\s[^\n]*\{|(fastcgi|scgi|uwsgi|proxy)_pass\s|http\s*\{)",
+    ("caddy", re.compile(r"^\s*(?:reverse_proxy|php_fastcgi|handle(?:_path)?|file_server)\b",
                          re.M)),
+    ("lighttpd", re.compile(r"^\s*(?:server\.[\w-]+|(?:fastcgi|scgi|proxy)\.server)\s*\+?=", re.M)),
+    ("haproxy", re.compile(r"^(?:frontend|backend|listen|defaults|fcgi-app)\b[^{]*$", re.M)),
+    ("nginx", re.compile(r"(?:^|[\s{;])(?:(?:location\s[^\n]*|http\s*|server\s*|upstream\s\S+\s*)\{"
+                         r"|(?:fastcgi|scgi|uwsgi|proxy)_pass\s)")),
+    ("apache", re.compile(r"^\s*(?:<(?:VirtualHost|Location|Directory|IfModule|Proxy)\b|ProxyPass\b"
+                          r"|LoadModule\b|SetHandler\b)", re.M | re.I)),
 )  # fmt: skip
 
 
@@ -51,4 +72,8 @@ def read_named(named: str) -> list[Passing]:
 
 def read_usual(machine: Machine) -> dict[str, list[Passing]]:
     """Of each server whose configuration is where distributions keep it, and may be read."""
-    return {server: READERS[server](machine, path) for server, path in USUAL if machine.read(path)}
+    found: dict[str, list[Passing]] = {}
+    for server, path in USUAL:
+        if machine.read(path):
+            found[server] = found.get(server, []) + READERS[server](machine, path)
+    return found

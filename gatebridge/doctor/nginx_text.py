@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.check import BROKEN
 from gatebridge.doctor.nginx_tree import read_tree
-from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing
+from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from gatebridge.doctor.machine import Machine
     from gatebridge.doctor.nginx_tree import Directive
 
 _KINDS: Final = {"fastcgi": "fastcgi", "scgi": "scgi", "uwsgi": "uwsgi", "proxy": "http"}
 _UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "": 1}
 _UPLOAD: Final = 1 << 20  # nginx's own
 _TIMEOUT: Final = 60.0
 _HEAD: Final = 4096  # bytes of an answer's head that are few: half of what browsers may send back
@@ -126,8 +125,8 @@ class _Place:
     @property
     def _mount(self) -> str | None:
         location = self._location()
-        if location is None or not location.words:
-            return None
+        if location is None or not location.words or location.words[0].startswith("@"):
+            return None  # others lead to a name
         if location.words[0] in ("~", "~*"):
             found = re.match(r"\(\?s\)\^\(\?<\w+>((?:\\.|[\w/-])+)\)", location.words[-1])
             found = found or re.match(r"\^((?:\\.|[\w/-])*)", location.words[-1])
@@ -171,8 +170,8 @@ class _Place:
         return Flaw(f"front.{id}", cause, f"{self._one.where}: {seen}", mend, **more)
 
     def _tried(self) -> Iterator[Flaw]:
-        for words in self._lists("try_files"):
-            if words[-1] == "=404":
+        for words in [one.words for one in self._chain[-1] if one.name == "try_files"]:
+            if words[-1:] == ["=404"]:
                 shown = f"try_files {' '.join(words)};"
                 why = "nginx answers 404 itself where no file has the path's name"
                 mend = f"take {shown!r} out of this location; it is meant for PHP"
@@ -212,11 +211,13 @@ class _Place:
             if not names & {"x-forwarded-proto", "forwarded"}:
                 why = "the application does not learn that a request came by https"
                 yield self._flaw("scheme", why, "listen … ssl, and no X-Forwarded-Proto",
-                                 "proxy_set_header X-Forwarded-Proto $scheme;")  # fmt: skip
+                                 "proxy_set_header X-Forwarded-Proto $scheme;",
+                                 severity=BROKEN)  # fmt: skip
         elif not {"HTTPS", "REQUEST_SCHEME"} & self._params.keys():
             why = "the application does not learn that a request came by https"
             yield self._flaw("scheme", why, f"listen … ssl, and no {self._kind}_param HTTPS",
-                             f"{self._kind}_param HTTPS $https if_not_empty;")  # fmt: skip
+                             f"{self._kind}_param HTTPS $https if_not_empty;",
+                             severity=BROKEN)  # fmt: skip
 
     def _authorized(self) -> Iterator[Flaw]:
         names = [("proxy_set_header", "authorization"), (f"{self._kind}_param",
@@ -265,9 +266,3 @@ def size(text: str) -> int:
     """Bytes, as nginx writes them; 0 where it is none."""
     found = re.fullmatch(r"(\d+)([kKmMgG]?)", text)
     return int(found[1]) * _UNITS[found[2].lower()] if found else 0
-
-
-def seconds(text: str) -> float:
-    """As in "1m 30s"."""
-    parts: Sequence[tuple[str, str]] = re.findall(r"(\d+)(ms|[smhdw]?)", text)
-    return sum(int(number) * _SECONDS[unit] for number, unit in parts)

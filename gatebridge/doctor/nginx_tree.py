@@ -18,7 +18,7 @@ _TOKEN: Final = re.compile(
     r"""|(?P<word>(?:\$\{|[^\s;{}"'\\]|\\.)(?:\$\{[^}]*\}|[^\s;{\\]|\\.)*)""",
     re.S,
 )
-_FILES_MOST: Final = 200
+DEPTH_MOST: Final = 10  # files that include each other; one that includes itself ends there
 _MARKS: Final = (";", "{", "}")
 
 
@@ -44,13 +44,16 @@ class _Reader:
     def __init__(self, machine: Machine, folder: str) -> None:
         self._machine = machine
         self._folder = folder
-        self._count = 0
+        self._open: list[str] = []
 
     def file(self, path: str) -> list[Directive]:
-        self._count += 1
-        if self._count > _FILES_MOST:  # one that includes itself
+        if path in self._open or len(self._open) >= DEPTH_MOST:
             return []
-        return self._block(_tokens(self._machine.read(path)), path)
+        self._open.append(path)
+        try:
+            return self._block(_tokens(self._machine.read(path)), path)
+        finally:
+            self._open.pop()
 
     def _block(self, tokens: Iterator[tuple[str, bool, int]], path: str) -> list[Directive]:
         found: list[Directive] = []

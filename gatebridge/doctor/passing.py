@@ -7,6 +7,7 @@ them, and knows no server's words beyond those that a Passing brings.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 SAMPLE = "/a b/\xc3\xa9"  # a path as a WSGI string, below the mount
 SAMPLE_URI = "/a%20b/%C3%A9"
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "": 1}
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _ANYWHERE = ("", "*", "0.0.0.0", "::")
 
@@ -82,3 +84,9 @@ def same_place(target: str, bind: Bind) -> bool:
     if port != str(bind.port) or target.startswith("unix:"):
         return False
     return host == bind.host or bind.host in _ANYWHERE or {host, bind.host} <= {*_LOCAL}
+
+
+def seconds(text: str) -> float:
+    """As in "1m 30s"."""
+    parts: list[tuple[str, str]] = re.findall(r"(\d+)(ms|[smhdw]?)", text)
+    return sum(int(number) * _SECONDS[unit] for number, unit in parts)

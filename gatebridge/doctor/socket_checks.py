@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from gatebridge.doctor.machine import Person
 
 _TEMPORARY: Final = ("/tmp", "/var/tmp")
-_UNREACHED: Final = ("socket.missing", "socket.stale", "socket.refused")
+_URL: Final = ("browser.not_reached",)
+_UNREACHED: Final = ("socket.missing", "socket.stale", "socket.refused", *_URL)
 _NOBODY_INIT: Final = (0, 1)  # another container's, or systemd's for a socket unit
 _SCHEME: Final = {"fastcgi": "fcgi"}
 
@@ -79,7 +80,7 @@ def not_a_socket(facts: Facts) -> Finding | None:
     return None
 
 
-@check("socket.missing", "Is there a socket at the path?")
+@check("socket.missing", "Is there a socket at the path?", _URL)
 def missing(facts: Facts) -> Finding | None:
     for bind in _files(facts):
         if os.path.exists(bind.path) or _is_socket(bind.path):
@@ -100,7 +101,7 @@ def missing(facts: Facts) -> Finding | None:
     return None
 
 
-@check("socket.stale", "Does anybody listen on the socket?")
+@check("socket.stale", "Does anybody listen on the socket?", _URL)
 def stale(facts: Facts) -> Finding | None:
     for bind in _files(facts):
         error = facts.reached(bind).error
@@ -113,7 +114,7 @@ def stale(facts: Facts) -> Finding | None:
     return None
 
 
-@check("socket.unresolved", "Has the host of the bind an address?")
+@check("socket.unresolved", "Has the host of the bind an address?", _URL)
 def unresolved(facts: Facts) -> Finding | None:
     for bind in facts.binds:
         if bind.family != "tcp":
@@ -126,7 +127,7 @@ def unresolved(facts: Facts) -> Finding | None:
     return None
 
 
-@check("socket.refused", "Does anybody listen on the port?")
+@check("socket.refused", "Does anybody listen on the port?", _URL)
 def refused(facts: Facts) -> Finding | None:
     for bind in facts.binds:
         if bind.family == "unix":
@@ -145,7 +146,7 @@ _NO_ANSWER: Final = ("connect.refused", "connect.timeout", "connect.no_socket", 
 # -- may the front server's user connect?
 
 
-@check("socket.folder", "May the front server's user enter the socket's folder?")
+@check("socket.folder", "May the front server's user enter the socket's folder?", _URL)
 def folder(facts: Facts) -> Finding | None:
     for bind, whom in _theirs(facts):
         closed = closed_folder(whom, bind.path)
@@ -158,7 +159,7 @@ def folder(facts: Facts) -> Finding | None:
     return None
 
 
-@check("socket.permission", "May the front server's user connect to the socket?")
+@check("socket.permission", "May the front server's user connect to the socket?", _URL)
 def permission(facts: Facts) -> Finding | None:
     for bind, whom in _theirs(facts):
         if closed_folder(whom, bind.path):
@@ -196,7 +197,7 @@ def _scheme(bind: Bind, place: str) -> str:
     return place if bind.protocol == "fastcgi" else f"{bind.protocol}+{place}"
 
 
-@check("socket.selinux", "Does SELinux let a web server use the socket?")
+@check("socket.selinux", "Does SELinux let a web server use the socket?", _URL)
 def selinux(facts: Facts) -> Finding | None:
     if not facts.machine.enforces_selinux:
         return None
@@ -218,7 +219,9 @@ def selinux(facts: Facts) -> Finding | None:
 
 
 @check(
-    "socket.stranger", "Is it this daemon that listens there?", ("socket.protocol", "worker.start")
+    "socket.stranger",
+    "Is it this daemon that listens there?",
+    ("socket.protocol", "worker.start", *_URL),
 )
 def stranger(facts: Facts) -> Finding | None:
     for bind in facts.binds:
@@ -238,7 +241,7 @@ def stranger(facts: Facts) -> Finding | None:
     return None
 
 
-@check("socket.protocol", "Does who listens speak the bind's protocol?", ("worker.start",))
+@check("socket.protocol", "Does who listens speak the bind's protocol?", ("worker.start", *_URL))
 def protocol(facts: Facts) -> Finding | None:
     for bind in facts.binds:
         if facts.reached(bind).error is not None:
@@ -296,7 +299,7 @@ def too_large_backlog(facts: Facts) -> Finding | None:
     return None
 
 
-@check("socket.queue", "Is there room in the queue of connections?")
+@check("socket.queue", "Is there room in the queue of connections?", _URL)
 def full_queue(facts: Facts) -> Finding | None:
     for pool in facts.status_pools:
         for one in pool["binds"]:

@@ -66,7 +66,7 @@ def control(facts: Facts) -> Finding | None:
     return Finding("the daemon is there and does not answer", str(silence), mend)
 
 
-@check("worker.crash_loop", "Do workers stay alive?", ("socket.queue",))
+@check("worker.crash_loop", "Do workers stay alive?", ("socket.queue", "browser.not_reached"))
 def crash_loop(facts: Facts) -> Finding | None:
     for pool in facts.status_pools:
         if pool.get("crash_loop"):
@@ -78,7 +78,7 @@ def crash_loop(facts: Facts) -> Finding | None:
     return None
 
 
-@check("worker.not_ready", "Is a worker ready?", ("socket.queue",))
+@check("worker.not_ready", "Is a worker ready?", ("socket.queue", "browser.not_reached"))
 def not_ready(facts: Facts) -> Finding | None:
     for pool in facts.status_pools:
         counts = pool.get("workers") or {}
@@ -95,7 +95,9 @@ def not_ready(facts: Facts) -> Finding | None:
     return None
 
 
-@check("worker.stuck", "Has a worker a thread that is free?", ("socket.queue",))
+@check(
+    "worker.stuck", "Has a worker a thread that is free?", ("socket.queue", "browser.not_reached")
+)
 def stuck(facts: Facts) -> Finding | None:
     for pool in facts.status_pools:
         workers = [one for one in pool.get("workers_list") or [] if one.get("state") == "ready"]

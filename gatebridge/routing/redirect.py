@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from gatebridge.apps.refusal import refuse
 from gatebridge.environ.paths import normal, under
 from gatebridge.errors import AppError
-from gatebridge.routing.page import page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,7 +65,7 @@ class Redispatch:
         if place.startswith("//"):  # which would be another host
             place = f"/.{place}"
         line = "The document is at another path."
-        return page(environ, start_response, "302 Found", line, [("Location", place)])
+        return refuse(environ, start_response, "302 Found", line, [("Location", place)])
 
 
 def _plain(path: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gatebridge.apps.refusal import refuse
 from gatebridge.errors import PeerError, UseError
 from gatebridge.routing.limits import Release, limit_body
 from gatebridge.routing.match import Matcher
-from gatebridge.routing.page import page
 from gatebridge.routing.redirect import Redispatch
 from gatebridge.routing.rule import EXACT, PATTERN, Rule, as_environ, host_name
 
@@ -187,9 +187,9 @@ class Table:
         if allowed:
             line = "The method is not allowed at this path."
             allow = [("Allow", ", ".join(sorted(allowed)))]
-            return page(environ, start_response, "405 Method Not Allowed", line, allow)
+            return refuse(environ, start_response, "405 Method Not Allowed", line, allow)
         line = "No application is mounted at this path."
-        return page(environ, start_response, "404 Not Found", line)
+        return refuse(environ, start_response, "404 Not Found", line)
 
     def _within_limits(
         self, route: Route, application: Application, environ: dict[str, Any], start_response: Any

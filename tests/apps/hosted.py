@@ -17,7 +17,17 @@ from gatebridge.apps.script import Script
 from gatebridge.engine.wsgi import run
 from tests.engine.recorder import Recorder, environ_of
 
-PYENV = Path(os.environ.get("PYENV_ROOT", "/root/.pyenv")) / "versions"
+PYENV = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+
+
+# 32 and 33 are the C library's own; its posix_spawn(), which make uses, has them ignored.
+INTERNAL = 1 << 31 | 1 << 32
+
+
+def masked(status: str, name: str) -> int:
+    """A set of signals in the text of /proc/PID/status, but for the C library's own."""
+    (line,) = [line for line in status.splitlines() if f"{name}:" in line]
+    return int(line.split()[-1], 16) & ~INTERNAL
 
 
 @dataclass(frozen=True)

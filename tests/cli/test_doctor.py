@@ -135,6 +135,24 @@ def test_nothing_is_changed_and_nobody_is_asked(folder: Path) -> None:
     assert sorted({*os.listdir(folder)} - {"__pycache__", "imports"}) == before
 
 
+def test_the_front_server_s_configuration(folder: Path) -> None:
+    text = "server { location / { fastcgi_pass unix:%s; } }"
+    with serving(folder, "shop:application", "--bind", "unix:s") as live:
+        words = ("shop:application", "--bind", "unix:s", "--control-socket", live.control)
+        (folder / "x.conf").write_text(text % "/run/php.sock")
+        assert findings(folder, *words, "--front-config", "x.conf") == ["front.elsewhere"]
+        (folder / "x.conf").write_text(text % f"{folder}/s")
+        found = findings(folder, *words, "--front-config", "nginx:x.conf")
+        assert found == ["front.path_info", "front.upload"]
+
+
+def test_a_url_that_nobody_answers(folder: Path) -> None:
+    with serving(folder, "shop:application", "--bind", "unix:s") as live:
+        words = ("--control-socket", live.control, "--url", "http://127.0.0.1:1/")
+        assert findings(folder, *words) == ["browser.no_answer"]
+    assert run(folder, "doctor", "--url", "localhost").returncode == 2
+
+
 def test_usage(folder: Path) -> None:
     assert run(folder, "doctor", "shop:application", "--thread", "1").returncode == 2
     done = run(folder, "doctor", "--front-user", "no-such-user")

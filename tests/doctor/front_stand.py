@@ -39,10 +39,11 @@ def serving(folder: Path, *words: str) -> Iterator[Service]:
         yield live
 
 
-def judged(live: Service, text: str, kind: str = "fcgi", **flags: Any) -> Report:
+def judged(live: Service, text: str, kind: str = "fcgi", url: str = "", **flags: Any) -> Report:
     """What doctor says of a text, beside a daemon that is sound.
 
     kind   the socket that is meant
+    url    of a server that runs with the text, to be asked too
     flags  what serve is told besides
     """
     folder = live.folder
@@ -55,10 +56,12 @@ def judged(live: Service, text: str, kind: str = "fcgi", **flags: Any) -> Report
         **configured("shop:application", **flags),
         front_config=(str(path),),
         front_user=own_name(),
+        url=url,
     )
 
 
 def accepted(argv: list[str]) -> None:
     """The server itself takes the text."""
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr or done.stdout
+    if done.returncode:
+        pytest.fail(done.stderr or done.stdout)

@@ -65,6 +65,10 @@ SOUND: dict[str, tuple[str, dict[str, Any]]] = {
              "upstream up { server unix:{s}; keepalive 4; }"),
         {"mount": "/"},
     ),
+    "files first": (
+        site("@app", PASS + STOCK).replace(LARGE, LARGE + " location / { try_files $uri @app; }"),
+        {"mount": "/"},
+    ),
     "a longer time": (site("/", PASS + "fastcgi_read_timeout 2m5s;" + STOCK),
                       {"mount": "/", "timeout": 120.0}),
 }  # fmt: skip
@@ -167,6 +171,22 @@ def test_included_files_belong_to_it(live: Service) -> None:
     report = judged(live, "http { client_max_body_size 2g; include sites/*.conf; }", mount="/")
     assert ids(report) == ["front.upload_behind"]
     assert f"{live.folder}/sites/one.conf:6: " in report.found[0].finding.evidence
+
+
+@pytest.mark.parametrize(
+    ("server", "text"),
+    [
+        ("nginx", "include {f};"),
+        ("apache", 'Include "{f}"'),
+        ("lighttpd", 'include "{f}"'),
+        ("caddy", "import {f}"),
+    ],
+)
+def test_a_file_that_includes_itself(live: Service, server: str, text: str) -> None:
+    file = live.folder / "self.conf"
+    file.write_text(text.replace("{f}", str(file)))
+    report = doctor(Fake(live.folder), front_config=(f"{server}:{file}",))
+    assert "front.file" not in ids(report)
 
 
 def test_a_file_that_is_not_there(live: Service) -> None:

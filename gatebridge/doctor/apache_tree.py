@@ -1,0 +1,98 @@
+"""Apache's configuration as directives, each with the sections around it, and what is included."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gatebridge.doctor.nginx_tree import DEPTH_MOST, files_like
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatebridge.doctor.machine import Machine
+
+_WORD: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'|(\S+)')
+_ROOTS: Final = {"/etc/httpd/conf": "/etc/httpd"}
+
+Section = tuple[str, tuple[str, ...], str]  # name in lower case, words, where it begins
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """name: in lower case; sections: around it, the outermost first."""
+
+    name: str
+    words: tuple[str, ...]
+    where: str
+    sections: tuple[Section, ...] = ()
+
+    def within(self, name: str) -> Section | None:
+        """The innermost section of a name."""
+        return next((one for one in reversed(self.sections) if one[0] == name), None)
+
+
+def read_lines(machine: Machine, path: str) -> list[Line]:
+    """Every directive, in order. What stands in <IfModule !x> is left out: modules are there."""
+    folder = os.path.dirname(os.path.abspath(path))
+    return list(_Reader(machine, _ROOTS.get(folder, folder)).file(path, ()))
+
+
+class _Reader:
+    def __init__(self, machine: Machine, root: str) -> None:
+        self._machine = machine
+        self._root = root
+        self._open: list[str] = []
+        self._defined: dict[str, str] = {}
+
+    def file(self, path: str, sections: tuple[Section, ...]) -> Iterator[Line]:
+        if path in self._open or len(self._open) >= DEPTH_MOST:
+            return
+        self._open.append(path)
+        for name, words, where in self._logical(path):
+            if name.startswith("</"):
+                sections = sections[:-1]
+            elif name.startswith("<"):
+                sections = (*sections, (name[1:].lower(), words, where))
+            elif not any(kind == "ifmodule" and args[:1] and args[0].startswith("!")
+                         for kind, args, _ in sections):  # fmt: skip
+                yield from self._line(Line(name.lower(), words, where, sections))
+        self._open.pop()
+
+    def _line(self, one: Line) -> Iterator[Line]:
+        if one.name in ("include", "includeoptional") and one.words:
+            pattern = os.path.join(self._root, one.words[0])
+            folder = pattern.rstrip("/")
+            if self._machine.names(folder):
+                pattern = f"{folder}/*"
+            for path in files_like(self._machine, pattern):
+                yield from self.file(path, one.sections)
+            return
+        if one.name == "serverroot" and one.words:
+            self._root = one.words[0]
+        if one.name == "define" and len(one.words) == 2:
+            self._defined[one.words[0]] = one.words[1]
+        yield one
+
+    def _logical(self, path: str) -> Iterator[tuple[str, tuple[str, ...], str]]:
+        """(name, words, where) of each line, those joined that end with a backslash."""
+        begun, at = "", 1
+        for number, raw in enumerate(self._machine.read(path).splitlines(), 1):
+            at = at if begun else number
+            if raw.endswith("\\"):
+                begun += raw[:-1]
+                continue
+            line, begun = (begun + raw).strip(), ""
+            if not line or line.startswith("#"):
+                continue
+            if line.startswith("<"):
+                line = line.rstrip(">").rstrip()
+            words = [self._word(match) for match in _WORD.finditer(line)]
+            yield words[0], tuple(words[1:]), f"{path}:{at}"
+
+    def _word(self, match: re.Match[str]) -> str:
+        quoted = match[1] if match[1] is not None else match[2]
+        word = re.sub(r"\\([\"'\\])", r"\1", quoted) if quoted is not None else match[3]
+        return re.sub(r"\$\{(\w+)\}", lambda m: self._defined.get(m[1], m[0]), word)

@@ -1,0 +1,134 @@
+"""Probes through a real front server: what is lost on the way is named, and nothing of a sound one.
+
+nginx stands for all of them; what other servers do differently is in tests of their texts.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gatebridge.bind import parse_bind
+from gatebridge.doctor.report import Report
+from gatebridge.doctor.url_probe import Url
+from gatebridge.errors import UseError
+from gatebridge.fronts import nginx
+from gatebridge.fronts.place import Place
+from tests.doctor.front_stand import serving
+from tests.doctor.set_up import Fake, configured, doctor, first, ids, own_name
+from tests.fronts.generated import certificate
+from tests.fronts.servers import Server, free_port, program, start
+from tests.serve.service import Service
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Service]:
+    with tempfile.TemporaryDirectory(prefix="gb-doctor-", dir="/var/tmp") as name:
+        with serving(Path(name)) as running:
+            yield running
+
+
+@contextmanager
+def front(live: Service, text: str) -> Iterator[int]:
+    """nginx with it; {port} is where it listens."""
+    folder = live.folder
+
+    def make() -> Server:
+        port = free_port()
+        path = folder / "nginx.conf"
+        ours = text.replace("{port}", str(port)).replace("{s}", f"{folder}/s.fcgi")
+        path.write_text("daemon off; master_process off;\n" + nginx.whole(ours, "", str(folder)))
+        argv = [program("nginx", package="nginx"), "-c", str(path), "-p", str(folder)]
+        return Server("nginx", folder, argv, [port])
+
+    server = start(make)
+    try:
+        yield server.ports[0]
+    finally:
+        server.stop()
+
+
+def asked(live: Service, url: str, **more: Any) -> Report:
+    flags = {"bind": [f"unix:{live.folder}/s.fcgi"], "chdir": str(live.folder)}
+    meant = configured("shop:application", control_socket=live.control, **flags)
+    machine = Fake(live.folder / "machine")
+    return doctor(machine, **meant, url=url, front_user=own_name(), **more)
+
+
+def made(live: Service, mount: str = "", **more: Any) -> str:
+    bind = parse_bind(f"unix:{live.folder}/s.fcgi")
+    return nginx.config(Place((bind,), mount, listen="127.0.0.1:65000", **more), "").replace(
+        "65000", "{port}"
+    )
+
+
+@pytest.mark.parametrize("mount", ["", "/app"])
+def test_a_sound_server(live: Service, mount: str) -> None:
+    with front(live, made(live, mount)) as port:
+        report = asked(live, f"http://localhost:{port}{mount}/")
+    assert (ids(report), report.undecided) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("id", "old", "new"),
+    [
+        ("browser.path", "PATH_INFO         $document_uri", "PATH_INFO /x$document_uri"),
+        ("browser.scheme", "HTTPS             $https if_not_empty", "HTTPS on"),
+        ("browser.authorization", "HTTP_PROXY ",
+         'HTTP_AUTHORIZATION ""; fastcgi_param HTTP_PROXY '),
+        ("browser.proxy", 'fastcgi_param HTTP_PROXY        "" if_not_empty;', ""),
+        ("browser.repeated", "HTTP_PROXY ",
+         "HTTP_X_GATEBRIDGE_DOCTOR one; fastcgi_param HTTP_PROXY "),
+        ("browser.cookie", "server_name ", "large_client_header_buffers 4 4k; server_name "),
+        ("browser.chunked", "fastcgi_pass ", "if ($http_transfer_encoding) { return 411; }"
+         " fastcgi_pass "),
+        ("browser.not_reached", "location / {", "location / { if ($uri) { return 404; }"),
+        ("browser.not_reached", "s.fcgi", "s.absent"),
+    ],
+)  # fmt: skip
+def test_what_is_lost_on_the_way(live: Service, id: str, old: str, new: str) -> None:
+    text = made(live)
+    assert old in text
+    if id == "browser.path":  # gatebridge goes by REQUEST_URI, where there is one
+        text = text.replace("fastcgi_param REQUEST_URI       $request_uri;", "")
+    with front(live, text.replace(old, new)) as port:
+        report = asked(live, f"http://localhost:{port}")
+    assert first(report) == id
+    assert len(report.found) == 1
+
+
+def test_a_certificate_that_no_browser_takes(live: Service) -> None:
+    class Ground:
+        folder = live.folder
+
+    text = made(live, tls=certificate(Ground()))  # type: ignore[arg-type]
+    with front(live, text) as port:
+        assert ids(asked(live, f"https://localhost:{port}/")) == ["browser.certificate"]
+        silent = text.replace("HTTPS", "HTTPX").replace("REQUEST_SCHEME", "REQUEST_SCHEMA")
+        with front(live, silent) as other:
+            found = ids(asked(live, f"https://localhost:{other}/"))
+    assert found == ["browser.scheme", "browser.certificate"]
+
+
+def test_nobody_answers(live: Service) -> None:
+    report = asked(live, f"http://127.0.0.1:{free_port()}/")
+    assert ids(report) == ["browser.no_answer"]
+    assert "refused" in report.found[0].finding.evidence
+
+
+def test_the_cause_comes_before_what_a_browser_sees(live: Service) -> None:
+    text = made(live).replace("s.fcgi", "s.absent")
+    (live.folder / "front.conf").write_text(text)
+    with front(live, text) as port:
+        named = (f"{live.folder}/front.conf",)
+        report = asked(live, f"http://localhost:{port}/", front_config=named)
+    assert ids(report) == ["front.elsewhere", "browser.not_reached"]
+    assert report.found[1].because == "front.elsewhere"
+
+
+def test_a_url_that_is_none(live: Service) -> None:
+    with pytest.raises(UseError, match="a URL as in"):
+        Url("localhost:80", "")
