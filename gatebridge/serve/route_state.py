@@ -66,9 +66,9 @@ class RouteState:
     def changed(self, pool: str, app: App, mode: str) -> list[Change]:
         """All changes with one more."""
         change = Change(pool, *app.rule, mode, app.mode, round(time.time(), 3))
-        own = [one for one in self.changes if one.concerns(pool, app)]
+        own = [at for at, one in enumerate(self.changes) if one.concerns(pool, app)]
         old = own[:2] if len(own) >= _KEPT else []
-        return [*[one for one in self.changes if one not in old], change]
+        return [*[one for at, one in enumerate(self.changes) if at not in old], change]
 
     def last(self, pool: str, app: App) -> Change | None:
         """What rollback would undo."""
