@@ -114,22 +114,36 @@ def _target(bind: Bind) -> str:
 def _proxy(place: Place) -> list[str]:
     lines = _fastcgi(place) if place.protocol == "fastcgi" else _http(place)
     if len(place.binds) > 1:
-        reason = "fewest requests under way first; one that fails is left alone for 5 s"
-        lines += because(reason, "lb_policy least_conn", "fail_duration 5s")
-    if place.health and place.protocol == "fastcgi":
-        lines.append("# no health_uri: Caddy 2.6 breaks when it asks for one by FastCGI")
-    elif place.health:
         lines += because(
-            "asked every 5 s; a daemon that does not answer gets no requests; for its --ping-path",
-            "# it needs --status-allow 127.0.0.1,unix: a check comes from no client's address",
-            f"health_uri {quoted(place.health)}",
-            "health_interval 5s",
+            "fewest requests under way first; one that fails is left alone for 5 s, and what could",
+            "# not be handed to it goes to another, looked for during 2 s",
+            "lb_policy least_conn",
+            "fail_duration 5s",
+            "lb_try_duration 2s",
         )
+    if place.health:
+        lines += _health(place)
     if not place.buffering:
         lines += because("each piece of an answer goes out when it comes", "flush_interval -1")
     if place.send_files:
         lines += _sent(place)
     return lines
+
+
+def _health(place: Place) -> list[str]:
+    if place.protocol == "fastcgi":
+        return ["# no health_uri: Caddy 2.6 breaks when it asks for one by FastCGI"]
+    if sum(bind.family != "tcp" for bind in place.binds) > 1:
+        return [
+            '# no health_uri: Caddy 2.6 calls every Unix socket "localhost" when it asks, and',
+            "# takes the answer of one for that of all",
+        ]
+    return because(
+        "asked every 5 s; a daemon that does not answer gets no requests; for its --ping-path",
+        "# it needs --status-allow 127.0.0.1,unix: a check comes from no client's address",
+        f"health_uri {quoted(place.health)}",
+        "health_interval 5s",
+    )
 
 
 def _fastcgi(place: Place) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tests.fronts.generated import CADDY, CADDY_EXTRA
+from tests.fronts.generated import CADDY, CADDY_EXTRA, CADDY_UNCHECKED
 from tests.fronts.servers import Server, program
 from tests.fronts.sites import Ground, Site
 
@@ -40,7 +40,7 @@ SITES = (
     Site("caddy-fastcgi-streamed", lambda g: fastcgi(g, "", "flush_interval -1")),
 )
 
-MORE_SITES = (*CADDY, *CADDY_EXTRA)
+MORE_SITES = (*CADDY, *CADDY_EXTRA, *CADDY_UNCHECKED)
 
 
 def start(grounds: Sequence[tuple[Site, Ground]]) -> Server:

@@ -106,13 +106,23 @@ def secure(build: Callable[[Place, str], str], name: str, daemon: str) -> Site:
 
 def checked(build: Callable[[Place, str], str], name: str) -> Site:
     """Two back ends that are asked for their health, of which one is nobody."""
-    sockets = name.partition("-checked")[0].partition("-")[2]
+    sockets = name.partition("-un")[0].partition("-checked")[0].partition("-")[2]
 
     def text(g: Ground) -> str:
         there = SOCKETS[sockets](g)
         nobody = there[0].partition("unix:")[0] + f"unix:{g.folder}/nobody"
         binds = tuple(parse_bind(text) for text in (*there, nobody))
         return build(place(g, sockets, "", binds=binds, health="/ping"), "")
+
+    return Site(name, text, "", "pinged")
+
+
+def checked_tcp(build: Callable[[Place, str], str], name: str) -> Site:
+    """As checked, by TCP: nobody is a port that nothing has."""
+
+    def text(g: Ground) -> str:
+        binds = tuple(parse_bind(f"http://{at}") for at in (g.sockets.http_tcp, "127.0.0.1:9"))
+        return build(place(g, "http", "", binds=binds, health="/ping"), "")
 
     return Site(name, text, "", "pinged")
 
@@ -201,7 +211,11 @@ CADDY_EXTRA = (
     extra(caddy.config, "caddy-http-extra-app", "/app", "proxied-app"),
     secure(caddy.config, "caddy-fastcgi-tls", "root"),
     secure(caddy.config, "caddy-http-tls", "proxied-root"),
-    checked(caddy.config, "caddy-http-checked"),
+    checked_tcp(caddy.config, "caddy-http-tcp-checked"),
+)
+CADDY_UNCHECKED = (
+    checked(caddy.config, "caddy-fastcgi-unchecked"),
+    checked(caddy.config, "caddy-http-unchecked"),
 )
 NONE: dict[str, Any] = {"static": (), "send_files": ""}  # HAProxy sends no files
 HAPROXY_EXTRA = (
