@@ -6,7 +6,6 @@ Every module imported here costs each request; see the cold set in tests/test_im
 import sys
 from io import BytesIO
 
-from gatebridge.engine.body import Body, gather_by_pulling
 from gatebridge.engine.wsgi import FileWrapper, run
 from gatebridge.environ.build import Builder, set_length
 from gatebridge.errors import AppError, PeerError
@@ -16,6 +15,7 @@ from gatebridge.wire.scan import decimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gatebridge.engine.body import Body
     from gatebridge.engine.seams import Application
 
 # With -S nobody has imported `os` yet, and it costs a tenth of Python's start; an application
@@ -138,6 +138,8 @@ class Stdin:
         return os.read(0, want)
 
     def gather(self, want: int) -> bytes:
+        from gatebridge.engine.body import gather_by_pulling
+
         return gather_by_pulling(self, want)
 
 
@@ -235,13 +237,17 @@ def answer(app: "Application", mount: str | None = None) -> int:
 
 def _drain_refused(length: str) -> None:
     """Take a refused body, so that the refusal arrives; nothing where its length is unclear."""
+    from gatebridge.engine.body import Body
+
     try:
         Body(Stdin(), b"", decimal(length, _LIMIT_DRAIN)).drain()
     except PeerError:
         pass  # absent, no number, or too much to take
 
 
-def _input(environ: dict[str, object], length: int) -> Body:
+def _input(environ: dict[str, object], length: int) -> "Body":
+    from gatebridge.engine.body import Body  # most requests have none
+
     if length > _LIMIT_BODY:
         raise PeerError("body.too_big", f"{length} > {_LIMIT_BODY} bytes")
     if length >= 0:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from gatebridge.errors import AppError
-from gatebridge.wire.cgi_head import parse_head
+from gatebridge.wire.parse_head import parse_head
 
 if TYPE_CHECKING:
     from gatebridge.wire.cgi_head import Head

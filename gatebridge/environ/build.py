@@ -2,15 +2,14 @@
 
 Cold set. Most requests need no repair, or only the border between SCRIPT_NAME and PATH_INFO
 moved, so Builder.build tests for those shapes itself and asks the rows of quirks.py only for
-the rest. Builder.explain goes through every row; a test holds the two equal.
+the rest. changes.build_noting goes through every row; a test holds the two equal.
 """
 
 from gatebridge.environ import variables
-from gatebridge.environ.case import BY_NAME, UNKNOWN, Case, Front, Met, recognise
-from gatebridge.environ.paths import decode, normal, same, under
+from gatebridge.environ.front import BY_NAME, UNKNOWN, Front, Met, recognise
 from gatebridge.errors import ConfigError, PeerError
 from gatebridge.wire.request import AUTHORIZER, FILTER, RESPONDER, UNKNOWN_LENGTH, Request
-from gatebridge.wire.scan import decimal, is_token
+from gatebridge.wire.scan import decimal, decode, is_token
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,21 +57,6 @@ def _mount(mount: str | None) -> str | None:
     return mount.encode().decode("latin-1")
 
 
-class Change:
-    """One line of explain: the row that changed a variable. before, after: None for absent."""
-
-    __slots__ = ("after", "before", "name", "row")
-
-    def __init__(self, row: str, name: str, before: str | None, after: str | None) -> None:
-        self.row = row
-        self.name = name
-        self.before = before
-        self.after = after
-
-    def __repr__(self) -> str:
-        return f"Change({self.row!r}, {self.name!r}, {self.before!r}, {self.after!r})"
-
-
 class Builder:
     """Makes the environ of every request of one listener; holds nothing of any request.
 
@@ -93,13 +77,13 @@ class Builder:
 
     __slots__ = (
         "_below",
-        "_checked_user",
+        "checked_user",
         "_flags",
         "_front",
-        "_mount",
+        "mount",
         "_nameless",
         "_seen",
-        "_trust",
+        "trust",
         "met",
         "news",
         "saw_proxy",
@@ -119,17 +103,17 @@ class Builder:
     ) -> None:
         if front != "auto" and front not in BY_NAME:
             raise ConfigError("front.unknown", f"{front!r}: auto, {', '.join(BY_NAME)}")
-        self._mount = _mount(mount)
-        self._below = (self._mount or "") + "/"
+        self.mount = _mount(mount)
+        self._below = (self.mount or "") + "/"
         self._front = BY_NAME.get(front)  # None: auto
         self._seen: dict[str, Front] = {}
-        self._trust: Trust | None = None
+        self.trust: Trust | None = None
         if trusted:
             from gatebridge.environ import trust
 
-            self._trust = trust.Trust(trusted, forwarded)
+            self.trust = trust.Trust(trusted, forwarded)
         self._flags = (multithread, multiprocess, run_once)
-        self._checked_user = checked_user
+        self.checked_user = checked_user
         self._nameless = False  # a server without a name and without a sign was met
         self.news = False
         self.saw_proxy = False
@@ -157,20 +141,20 @@ class Builder:
         front = self._seen.get(software) or self._recognise(software, env)
         method = env.get("REQUEST_METHOD", "")
         if method not in _METHODS and not is_token(method):
-            _refuse_method(env, request, method)
-        self._set_path(env, request, front)
+            refuse_method(env, request, method)
+        self.set_path(env, request, front)
         if env.get("CONTENT_TYPE") == "":
             del env["CONTENT_TYPE"]
-        length = _length(env, request, odd)
+        length = body_length(env, request, odd)
         name = env.get("SERVER_NAME", "")
         if not name or ":" in name or not env.get("SERVER_PROTOCOL") or not env.get("HTTP_HOST"):
-            _name_server(env)
-        if env.get("REMOTE_USER") and front.unchecked and not self._checked_user:
+            name_server(env)
+        if env.get("REMOTE_USER") and front.unchecked and not self.checked_user:
             if variables.unchecked_user(env, front):
                 variables.drop_user(env)
-        if self._trust is not None:
-            self._trust.apply(env, request, front)
-        self._finish(environ, env, request)
+        if self.trust is not None:
+            self.trust.apply(env, request, front)
+        self.finish(environ, env, request)
         return environ, length
 
     def _recognise(self, software: str, env: dict[str, str]) -> Front:
@@ -199,7 +183,7 @@ class Builder:
         self.met.append(met)
         self.news = True
 
-    def _set_path(self, env: dict[str, str], request: Request, front: Front) -> None:
+    def set_path(self, env: dict[str, str], request: Request, front: Front) -> None:
         """SCRIPT_NAME, PATH_INFO and QUERY_STRING; the shapes that need no row come first."""
         uri = env.get("REQUEST_URI", "")
         url, mark, query = uri.partition("?")
@@ -211,7 +195,7 @@ class Builder:
             url = decode(url)
         raw = front.plain and info and ("//" in url or "/." in url)  # nginx cleans its own
         if url == (script + info if info else script) and url[:1] == "/" and not raw:
-            mount = self._mount
+            mount = self.mount
             if mount is not None:
                 if url.startswith(self._below):
                     env["SCRIPT_NAME"] = mount
@@ -225,33 +209,15 @@ class Builder:
                 env["SCRIPT_NAME"] = ""
                 env["PATH_INFO"] = url
                 return
-        case = Case(request, env, front, self._mount, self._checked_user)
-        self._locate(case)
+        from gatebridge.environ.case import Case  # most CGI requests never come here
+        from gatebridge.environ.profile import place
+
+        case = Case(request, env, front, self.mount, self.checked_user)
+        place(case)
         env["SCRIPT_NAME"] = case.script
         env["PATH_INFO"] = case.info
 
-    def _locate(self, case: Case) -> None:
-        from gatebridge.environ.profile import locate  # most CGI requests never come here
-
-        case.read_path()
-        script, info = case.script, case.info
-        locate(case)
-        mount = self._mount
-        if mount is not None:
-            path = case.script + case.info
-            if under(path, mount):
-                case.script, case.info = mount, path[len(mount) :]
-            elif mount == script:
-                case.script, case.info = script, info  # the server says so, whatever the URL
-            elif case.url is not None:
-                url = normal(case.url)
-                if under(url, mount) and same(url[len(mount) :] or "/", path):
-                    case.script = mount  # the server cut the mount off
-                    case.info = path if url != mount else ""
-        if not case.script and not case.info:
-            case.info = "/"  # PEP 3333 wants one of them
-
-    def _finish(self, environ: dict[str, object], env: dict[str, str], request: Request) -> None:
+    def finish(self, environ: dict[str, object], env: dict[str, str], request: Request) -> None:
         https = env.get("HTTPS")
         if https:
             secure = https in _SECURE or https.lower() in _SECURE
@@ -270,67 +236,10 @@ class Builder:
         if request.role != RESPONDER:
             environ["gatebridge.role"] = _ROLES.get(request.role, "responder")
 
-    def explain(self, request: Request) -> tuple[dict[str, object], int, list[Change]]:
-        """As build, slowly, and what each row, the mount, a peer's word or a default changed."""
-        from gatebridge.environ.quirks import NAME, ROWS
-
-        env: dict[str, str] = request.vars  # type: ignore[assignment]  # as in build
-        front = self.front_of(env)
-        changes: list[Change] = []
-        case = Case(request, env, front, self._mount, self._checked_user)
-        for row in ROWS:
-            before = dict(env)
-            if row.kind == NAME and row.detect(case):
-                row.fix(case)
-                _note(changes, row.name, before, env)
-        self._explain_path(env, request, front, changes)
-        before = dict(env)
-        length = _length(env, request, True)
-        _name_server(env)
-        _note(changes, "default", before, env)
-        before = dict(env)
-        if self._trust is not None:
-            self._trust.apply(env, request, front)
-        _note(changes, "forwarded", before, env)
-        before = dict(env)
-        self._finish(request.vars, env, request)
-        _note(changes, "default", before, env)
-        return request.vars, length, changes
-
-    def _explain_path(
-        self, env: dict[str, str], request: Request, front: Front, changes: list[Change]
-    ) -> None:
-        from gatebridge.environ.profile import locate
-
-        copy = Case(request, dict(env), front, self._mount)
-        copy.read_path()
-        row = locate(copy)
-        before = dict(env)
-        if not is_token(env.get("REQUEST_METHOD", "")):
-            _refuse_method(env, request, env.get("REQUEST_METHOD", ""))
-        if "QUERY_STRING" not in env:
-            env["QUERY_STRING"] = env.get("REQUEST_URI", "").partition("?")[2]
-        _note(changes, "default", before, env)
-        before = dict(env)
-        self._set_path(env, request, front)
-        moved = "default" if self._mount is None else "mount"
-        if row is not None and (copy.script, copy.info) == (env["SCRIPT_NAME"], env["PATH_INFO"]):
-            moved = row.name
-        _note(changes, moved, before, env)
-
     def front_of(self, env: dict[str, str]) -> Front:
         """The server whose rows a request with these variables gets."""
         software = env.get("SERVER_SOFTWARE", "")
         return self._seen.get(software) or self._recognise(software, env)
-
-
-def _note(changes: list[Change], row: str, before: dict[str, str], after: dict[str, str]) -> None:
-    for name in before:
-        if after.get(name) != before[name]:
-            changes.append(Change(row, name, before[name], after.get(name)))
-    for name in after:
-        if name not in before and "." not in name:
-            changes.append(Change(row, name, None, after[name]))
 
 
 def _odd_names(env: dict[str, str]) -> None:
@@ -344,7 +253,7 @@ def _odd_names(env: dict[str, str]) -> None:
     variables.recover(env)
 
 
-def _refuse_method(env: dict[str, str], request: Request, method: str) -> None:
+def refuse_method(env: dict[str, str], request: Request, method: str) -> None:
     if method or request.role != AUTHORIZER:
         raise PeerError(
             "method.malformed", repr(method[:32]) if method else "REQUEST_METHOD is absent"
@@ -352,7 +261,7 @@ def _refuse_method(env: dict[str, str], request: Request, method: str) -> None:
     env["REQUEST_METHOD"] = "GET"
 
 
-def _length(env: dict[str, str], request: Request, odd: bool) -> int:
+def body_length(env: dict[str, str], request: Request, odd: bool) -> int:
     """Bytes of body. Afterwards CONTENT_LENGTH is digits, or absent for none or unknown."""
     text = env.get("CONTENT_LENGTH")
     if request.role == AUTHORIZER:
@@ -375,7 +284,7 @@ def _length(env: dict[str, str], request: Request, odd: bool) -> int:
     return length
 
 
-def _name_server(env: dict[str, str]) -> None:
+def name_server(env: dict[str, str]) -> None:
     """HTTP_HOST, SERVER_NAME and SERVER_PROTOCOL as PEP 3333 and RFC 3875 want them."""
     if env.get("HTTP_HOST") == "":
         del env["HTTP_HOST"]

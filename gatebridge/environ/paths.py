@@ -1,20 +1,6 @@
-"""The path of a URL: cut out, decoded once, compared. Pure functions. Cold set."""
+"""The path of a URL: cut out, decoded once, compared. Pure functions."""
 
-_HEX = frozenset("0123456789abcdefABCDEF")
-
-
-def decode(text: str) -> str:
-    """Undo percent-encoding once, to latin-1 text. A "%" without two hex digits stays."""
-    if "%" not in text:
-        return text
-    pieces = text.split("%")
-    for at in range(1, len(pieces)):
-        piece = pieces[at]
-        if len(piece) > 1 and piece[0] in _HEX and piece[1] in _HEX:
-            pieces[at] = chr(int(piece[:2], 16)) + piece[2:]
-        else:
-            pieces[at] = "%" + piece
-    return "".join(pieces)
+from gatebridge.wire.scan import decode
 
 
 def path_of(uri: str) -> str | None:

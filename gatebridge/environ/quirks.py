@@ -4,7 +4,7 @@ Cold set. docs/environ.md holds the same rows, by test. Sources: "captures" are 
 tests/corpus, recorded byte for byte; everything else names a document or an advisory.
 """
 
-from gatebridge.environ import border, variables
+from gatebridge.environ import border, repairs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ ROWS = (
         "dotted-name",
         NAME,
         "any",
-        variables.is_dotted,
-        variables.fix_dotted,
+        repairs.is_dotted,
+        repairs.fix_dotted,
         "Names with a dot (wsgi.input, gatebridge.role) are made inside this process; no HTTP"
         " header and no CGI variable has one, so one from the wire is not believed.",
         "PEP 3333, environ variables; W014",
@@ -72,8 +72,8 @@ ROWS = (
         "repeated-header",
         NAME,
         "nginx haproxy h2o lighttpd",
-        variables.is_repeated,
-        variables.fix_repeated,
+        repairs.is_repeated,
+        repairs.fix_repeated,
         "A header sent twice arrives as two variables of one name; they are joined, HTTP_COOKIE"
         ' by "; " and others by ", ". Any other repeated name keeps its last value: nginx sends'
         " SCRIPT_NAME again when a configuration overrides its stock file.",
@@ -84,8 +84,8 @@ ROWS = (
         "http-proxy",
         NAME,
         "nginx h2o caddy",
-        variables.is_proxy,
-        variables.fix_proxy,
+        repairs.is_proxy,
+        repairs.fix_proxy,
         "A client's Proxy header would become HTTP_PROXY, which HTTP libraries obey as the"
         " outgoing proxy.",
         "CVE-2016-5385 and its kin (httpoxy); captures *--hdr-proxy; RFC 3875 section 4.1.18",
@@ -95,8 +95,8 @@ ROWS = (
         "body-header-copy",
         NAME,
         "nginx lighttpd caddy h2o",
-        variables.is_shadow,
-        variables.fix_shadow,
+        repairs.is_shadow,
+        repairs.fix_shadow,
         "HTTP_CONTENT_LENGTH and HTTP_CONTENT_TYPE come from HTTP/2 or from a client's"
         " Content_Length header; only CONTENT_LENGTH and CONTENT_TYPE speak for the body.",
         "captures *--hdr-underscore, *--h2-post; T9",
@@ -106,8 +106,8 @@ ROWS = (
         "authorization-moved",
         NAME,
         "apache",
-        variables.is_recoverable,
-        variables.fix_recoverable,
+        repairs.is_recoverable,
+        repairs.fix_recoverable,
         "After an internal redirect Apache renames what a RewriteRule saved in"
         " HTTP_AUTHORIZATION to REDIRECT_HTTP_AUTHORIZATION.",
         "Apache documentation, custom error responses: REDIRECT_ variables",
@@ -117,8 +117,8 @@ ROWS = (
         "user-unchecked",
         NAME,
         "nginx haproxy",
-        variables.is_user_unchecked,
-        variables.fix_user_unchecked,
+        repairs.is_user_unchecked,
+        repairs.fix_user_unchecked,
         "REMOTE_USER is copied from Basic credentials whether or not anybody checked the"
         " password, and an application that trusts it lets everybody in. It is dropped unless"
         " nginx also sends AUTH_TYPE (write fastcgi_param AUTH_TYPE Basic beside auth_basic) or"
@@ -131,8 +131,8 @@ ROWS = (
         "content-type-empty",
         NAME,
         "nginx caddy",
-        variables.is_type_empty,
-        variables.fix_type_empty,
+        repairs.is_type_empty,
+        repairs.fix_type_empty,
         "An empty CONTENT_TYPE stands for no Content-Type header; absent says so.",
         "captures nginx-*--get-encoded, caddy-*--get-encoded",
         "test_content_type_empty_is_absent",
@@ -141,8 +141,8 @@ ROWS = (
         "authorizer-length",
         NAME,
         "any",
-        variables.is_unasked_length,
-        variables.fix_unasked_length,
+        repairs.is_unasked_length,
+        repairs.fix_unasked_length,
         "An Authorizer gets no body, so a length of one would make it wait.",
         "FastCGI 1.0 section 6.3",
         "test_authorizer_has_no_body",
@@ -151,8 +151,8 @@ ROWS = (
         "length-unknown",
         NAME,
         "nginx caddy",
-        variables.is_length_unknown,
-        variables.fix_length,
+        repairs.is_length_unknown,
+        repairs.fix_length,
         "An empty CONTENT_LENGTH, and Caddy's -1, stand for a length nobody knows; the end of"
         " the stream tells it.",
         "captures nginx-*--get-encoded, caddy-*--post-chunked",
@@ -162,8 +162,8 @@ ROWS = (
         "length-doubtful",
         NAME,
         "nginx",
-        variables.is_length_doubtful,
-        variables.fix_length,
+        repairs.is_length_doubtful,
+        repairs.fix_length,
         "nginx scgi with request_buffering off announces only what it has read of a body, 0 at"
         " times.",
         "capture nginx-scgi-app-nobuf--h2-post",
@@ -173,8 +173,8 @@ ROWS = (
         "length-counted",
         NAME,
         "any",
-        variables.is_length_missing,
-        variables.fix_length_missing,
+        repairs.is_length_missing,
+        repairs.fix_length_missing,
         "A body that is here already is counted, so that the application gets its length.",
         "captures caddy-*--post-chunked",
         "test_F050_length_counted",
@@ -183,8 +183,8 @@ ROWS = (
         "coding-undone",
         NAME,
         "nginx",
-        variables.is_coded_known,
-        variables.fix_coded_known,
+        repairs.is_coded_known,
+        repairs.fix_coded_known,
         "The server undid the chunked coding; an application that sees it beside a length may"
         " try again, or take the request for a smuggled one.",
         "captures nginx-*--post-chunked; T9",
@@ -194,8 +194,8 @@ ROWS = (
         "host-empty",
         NAME,
         "caddy",
-        variables.is_host_empty,
-        variables.fix_host_empty,
+        repairs.is_host_empty,
+        repairs.fix_host_empty,
         "An HTTP/1.0 request without Host arrives with an empty one; absent sends frameworks to"
         " SERVER_NAME.",
         "capture caddy-fcgi-root--get-http10-nohost",
@@ -205,8 +205,8 @@ ROWS = (
         "server-name",
         NAME,
         "haproxy caddy",
-        variables.is_name_wrong,
-        variables.fix_name_wrong,
+        repairs.is_name_wrong,
+        repairs.fix_name_wrong,
         "HAProxy sends the port with the name, Caddy no name for HTTP/1.0; RFC 3875 wants a"
         " bare name, and WSGI one that is not empty.",
         "captures haproxy-*--get-host-port, caddy-*--get-http10-nohost; RFC 3875 4.1.14",

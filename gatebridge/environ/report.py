@@ -14,7 +14,8 @@ A report is made beside the request, from its variables as they came, never in i
     refused   {"code", "error"} of a request that is answered 400; else null
 """
 
-from gatebridge.environ.build import Builder, Change
+from gatebridge.environ.build import Builder
+from gatebridge.environ.changes import build_noting
 from gatebridge.environ.quirks import ROWS
 from gatebridge.errors import PeerError
 from gatebridge.wire.request import (
@@ -29,6 +30,8 @@ from gatebridge.wire.request import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from gatebridge.environ.changes import Change
 
     Report = dict[str, Any]
 
@@ -79,7 +82,7 @@ def report(builder: Builder, request: Request, added: dict[str, str]) -> "Report
     changes: list[Change] = []
     length, refused = UNKNOWN_LENGTH, None
     try:
-        _, length, changes = builder.explain(copy)
+        _, length, changes = build_noting(builder, copy)
     except PeerError as error:
         refused = {"code": error.code, "error": error.detail}
         vars.clear()

@@ -6,7 +6,7 @@ every capture of that server in tests/corpus and in none of another's; IIS is fr
 documentation.
 """
 
-from gatebridge.environ.case import BY_NAME, UNKNOWN, Front
+from gatebridge.environ.front import BY_NAME, UNKNOWN, Front
 
 _SIGNS = (  # (names that are all there, server)
     (("CONTEXT_PREFIX", "SERVER_SIGNATURE"), "apache"),  # ServerTokens, SecServerSignature

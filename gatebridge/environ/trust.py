@@ -6,7 +6,7 @@ any header, and the gateway cannot see whether it was X-Forwarded-For or X_Forwa
 value of a list counts: that one the peer wrote itself, what stands before it came to it.
 """
 
-from gatebridge.environ.case import Front
+from gatebridge.environ.front import Front
 from gatebridge.environ.variables import split_host
 from gatebridge.errors import ConfigError
 from gatebridge.wire.request import Request

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from gatebridge.environ.case import Met
+    from gatebridge.environ.front import Met
     from gatebridge.environ.report import Report
     from gatebridge.serve.channel import Message
     from gatebridge.serve.site import Site

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatebridge.environ.case import BY_NAME, UNKNOWN, recognise
+from gatebridge.environ.front import BY_NAME, UNKNOWN, recognise
 from gatebridge.serve import channel
 from gatebridge.serve.worker_log import INFO, WARNING
 

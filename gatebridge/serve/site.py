@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gatebridge.engine.seams import Application
     from gatebridge.environ.build import Builder
-    from gatebridge.environ.case import Met
+    from gatebridge.environ.front import Met
     from gatebridge.serve.access_log import AccessLog
     from gatebridge.serve.exchange import Exchange
     from gatebridge.serve.explaining import Order

@@ -4,8 +4,8 @@ SCGI and uwsgi answers are that and nothing else; the STDOUT stream of FastCGI i
 """
 
 from gatebridge.errors import AppError, PeerError
-from gatebridge.wire.cgi_head import parse_head
 from gatebridge.wire.events import Body, End, Event, Fault, Head
+from gatebridge.wire.parse_head import parse_head
 
 MAX_HEAD = 65_536  # bytes; parse_head() counts the fields
 

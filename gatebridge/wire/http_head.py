@@ -4,10 +4,7 @@ import h11
 
 from gatebridge.errors import PeerError
 from gatebridge.wire.cgi_head import MAX_LENGTH
-from gatebridge.wire.scan import decimal
-
-_DIGITS = "0123456789abcdefABCDEF"
-_UNHEXED = {a + b: chr(int(a + b, 16)) for a in _DIGITS for b in _DIGITS}
+from gatebridge.wire.scan import decimal, decode
 
 
 def variables(parsed: h11.Request) -> list[tuple[str, str]]:
@@ -56,20 +53,10 @@ def split_target(target: str) -> tuple[str, str]:
             raise PeerError("http.target", repr(target[:64]))
     if not path.startswith("/") or "#" in target:
         raise PeerError("http.target", repr(target[:64]))
-    path = unquote(path)
+    path = decode(path)
     if "\0" in path:  # no front server lets it through either
         raise PeerError("http.target", "NUL in the path")
     return path, query
-
-
-def unquote(path: str) -> str:
-    """Decode percent escapes once, to latin-1; what is no escape stays as it is."""
-    first, *parts = path.split("%")
-    out = [first]
-    for part in parts:
-        character = _UNHEXED.get(part[:2])
-        out.append("%" + part if character is None else character + part[2:])
-    return "".join(out)
 
 
 def body_length(parsed: h11.Request, vars: dict[str, object]) -> int:

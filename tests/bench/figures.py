@@ -57,6 +57,7 @@ def cold() -> None:
         "SERVER_PROTOCOL": "HTTP/1.1",
         "SERVER_NAME": "localhost",
         "SERVER_PORT": "80",
+        "SERVER_SOFTWARE": "Apache/2.4.62 (Debian)",  # RFC 3875 section 4.1.17: every server must
         "GATEWAY_INTERFACE": "CGI/1.1",
     }
     with tempfile.TemporaryDirectory() as folder:

@@ -3,7 +3,7 @@
 import pytest
 
 from gatebridge.environ.build import Builder
-from gatebridge.environ.case import BY_NAME, UNKNOWN
+from gatebridge.environ.front import BY_NAME, UNKNOWN
 from gatebridge.environ.shape import by_shape
 from tests.corpus.captures import by_config
 from tests.environ.making import GET, SOFTWARE, get, request

@@ -7,7 +7,8 @@ import pytest
 
 from gatebridge.environ import profile
 from gatebridge.environ.build import Builder
-from gatebridge.environ.case import BY_NAME, FRONTS, recognise
+from gatebridge.environ.changes import build_noting
+from gatebridge.environ.front import BY_NAME, FRONTS, recognise
 from gatebridge.environ.quirks import NAME, ROWS, Row
 from gatebridge.wire.events import AUTHORIZER, UNKNOWN_LENGTH
 from tests.environ.making import GET, SOFTWARE, environ, get, request
@@ -36,7 +37,7 @@ def test_path_rows_are_all_here() -> None:
 def test_path_rows(row: str, front: str, sent: dict[str, str], script: str, info: str) -> None:
     built = environ(get(front, **sent))
     assert (built["SCRIPT_NAME"], built["PATH_INFO"]) == (script, info)
-    _, _, changes = Builder().explain(get(front, **sent))
+    _, _, changes = build_noting(Builder(), get(front, **sent))
     if (sent.get("SCRIPT_NAME"), sent.get("PATH_INFO")) != (script, info):
         assert row in {change.row for change in changes}
 
@@ -343,7 +344,7 @@ def test_C21_front_by_its_software(software: str, front: str) -> None:
 
 def test_explain_names_the_rows() -> None:
     sent = {"REQUEST_URI": "/a%20b", "SCRIPT_NAME": "/a b", "HTTP_PROXY": "x", "CONTENT_TYPE": ""}
-    _, _, changes = Builder().explain(get("haproxy", **sent))
+    _, _, changes = build_noting(Builder(), get("haproxy", **sent))
     told = [(change.row, change.name, change.before, change.after) for change in changes]
     assert told[:2] == [("http-proxy", "HTTP_PROXY", "x", None)] + [
         ("content-type-empty", "CONTENT_TYPE", "", None)

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from gatebridge.environ.build import Builder
+from gatebridge.environ.changes import build_noting
 from gatebridge.environ.trust import Trust
 from gatebridge.errors import ConfigError
 from tests.environ.making import GET, SOFTWARE, get, request
@@ -173,7 +174,7 @@ def test_prefix_and_mount_add_up() -> None:
 def test_explain_names_the_peer() -> None:
     builder = Builder(trusted=("192.0.2.1",))
     sent = {**SENT, "HTTP_X_FORWARDED_FOR": "198.51.100.7"}
-    _, _, changes = builder.explain(get("nginx", **sent))
+    _, _, changes = build_noting(builder, get("nginx", **sent))
     assert ("forwarded", "REMOTE_ADDR") in {(change.row, change.name) for change in changes}
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gatebridge.wire.cgi_head import parse_head
+from gatebridge.wire.parse_head import parse_head
 from tests.suite.modes import environment, read_from, wait_until, worker_of
 from tests.wire.fastcgi_rows import (
     END,

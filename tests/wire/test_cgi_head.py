@@ -6,14 +6,13 @@ from hypothesis import strategies as st
 
 from gatebridge.errors import AppError
 from gatebridge.wire.cgi_head import (
-    MAX_FIELDS,
     Head,
     cgi_block,
     is_status,
     make_head,
-    parse_head,
     status_line,
 )
+from gatebridge.wire.parse_head import MAX_FIELDS, parse_head
 
 LIMIT = 65_536
 CONTROLS = [chr(c) for c in (*range(9), *range(10, 32), 127)]

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatebridge.wire.events import Body, BodyEnd, Fault, Reply, Request
-from gatebridge.wire.http_head import split_target, unquote
+from gatebridge.wire.http_head import split_target
+from gatebridge.wire.scan import decode
 from tests.rows import codes, cuts, feed, merged, pieces_of
 from tests.wire.http_rows import CHUNKED, GET, POST, answer, body_of, ended, http
 
@@ -261,8 +262,8 @@ def test_C19_target_is_decoded_once(target, expected):
 
 
 @given(st.binary(max_size=50))
-def test_unquote_undoes_quoting(data):
-    assert unquote("".join(f"%{byte:02X}" for byte in data)) == data.decode("latin-1")
+def test_decode_undoes_quoting(data):
+    assert decode("".join(f"%{byte:02X}" for byte in data)) == data.decode("latin-1")
 
 
 @settings(deadline=None)
