@@ -7,11 +7,12 @@
 # make clean   remove what the others made
 #
 # PYTHON=python3.13 chooses the interpreter, VENV=folder where its environment goes,
-# ARGS="..." goes to the demo or to pytest.
+# ARGS="..." goes to the demo or to pytest, which runs in JOBS=3 processes (1: in one).
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+JOBS ?= 3
 
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --retries 10 install --quiet
@@ -21,8 +22,10 @@ pip := $(bin)/python -m pip --disable-pip-version-check --retries 10 install --q
 demo: $(VENV)/.installed
 	@$(bin)/gatebridge demo $(ARGS)
 
+# A short folder: the path of a socket has at most 107 bytes.
 test: $(VENV)/.installed-test
-	$(bin)/python -m pytest $(ARGS)
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	    $(bin)/python -m pytest -n $(JOBS) --dist loadfile --basetemp "$$folder/t" $(ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(bin)/ruff check .
@@ -43,8 +46,9 @@ test-native:
 	cd build/native && GATEBRIDGE_NATIVE=1 .venv/bin/python -m pip wheel --quiet --no-deps -w dist .
 	cd build/native && .venv/bin/python -m zipfile -e dist/*.whl .  # compiled beside the sources
 	cd build/native && .venv/bin/gatebridge --version | grep 'compiled by mypyc'
-	cd build/native && .venv/bin/python -m pytest $(ARGS) --deselect \
-	    tests/test_imports.py::test_one_cgi_request_imports_the_cold_set_and_nothing_else
+	cd build/native && folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	    .venv/bin/python -m pytest -n $(JOBS) --dist loadfile --basetemp "$$folder/t" $(ARGS) \
+	    --deselect tests/test_imports.py::test_one_cgi_request_imports_the_cold_set_and_nothing_else
 
 clean:
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,17 @@ def stage() -> Iterator[Stage]:
         yield built
     finally:
         built.close()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In one of several processes: what was missing there, for the one that says it."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["missing"] = servers.missing
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    servers.missing.update(getattr(node, "workeroutput", {}).get("missing", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
