@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 from contextlib import suppress
@@ -16,9 +17,9 @@ from gatebridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
-    from typing import IO
 
 _DIED = 1  # exit status of the starter when the daemon ends without a word
+_LOOK_MS = 200  # between two looks for a Ctrl-C
 _INTERRUPTED = 130
 _MOST_FDS = 1 << 16  # looked at where there is no /proc
 
@@ -76,8 +77,7 @@ def go_background(keep: Collection[int] = ()) -> Report:
         raise ConfigError("daemon.failed", f"--daemon: fork: {error.strerror}") from error
     if first:
         os.close(write)
-        with open(read, "rb") as pipe:
-            raise SystemExit(_wait(pipe, first, mask))
+        raise SystemExit(_wait(read, first, mask))
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(read)
@@ -131,22 +131,21 @@ def _is_inheritable(fd: int) -> bool:
         return False
 
 
-def _wait(pipe: IO[bytes], first: int, mask: Iterable[int]) -> int:
+def _wait(pipe: int, first: int, mask: Iterable[int]) -> int:
     """The starter's exit status: what the daemon says, or the lack of it."""
     daemon = 0
     status, text = _DIED, "gatebridge: daemon.died: it ended before it was ready; see its log"
+    come = bytearray()
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for line in pipe:
-            if not line.endswith(b"\n"):  # killed in the middle of it
-                break
+        while (line := _next_line(pipe, come)).endswith(b"\n"):  # else killed in the middle of it
             said = json.loads(line)
             if isinstance(said, list):
                 status, text = said
                 break
             daemon = said
     except KeyboardInterrupt:
-        daemon = daemon or json.loads(pipe.readline() or b"0")
+        daemon = daemon or json.loads(_next_line(pipe, come) or b"0")
         if isinstance(daemon, int) and daemon:
             with suppress(ProcessLookupError):
                 os.kill(daemon, signal.SIGTERM)
@@ -155,3 +154,21 @@ def _wait(pipe: IO[bytes], first: int, mask: Iterable[int]) -> int:
     if text:
         print(text, file=sys.stderr)
     return int(status)
+
+
+def _next_line(pipe: int, come: bytearray) -> bytes:
+    """A line with its end, of what had come and what comes; the rest where the pipe ends.
+
+    A signal that arrives just before a read is seen after it, so no read waits for long.
+    """
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    while b"\n" not in come:
+        if poll.poll(_LOOK_MS):
+            piece = os.read(pipe, 4096)
+            if not piece:
+                break
+            come += piece
+    line, end, rest = come.partition(b"\n")
+    come[:] = rest
+    return bytes(line + end)
