@@ -119,12 +119,13 @@ def make_head(status: "Any", headers: "Any") -> Head:
 
 def status_line(head: Head) -> bytes:
     """The Status line alone, with its end."""
-    return _statuses[head.status]
+    # another thread may have made room in the meantime
+    return _statuses.get(head.status) or b"Status: " + head.status.encode("latin-1") + b"\r\n"
 
 
 def cgi_block(head: Head) -> bytes:
     """The head as FastCGI, SCGI and CGI carry it: Status, headers, empty line."""
-    return b"".join((_statuses[head.status], head.block, b"\r\n"))
+    return b"".join((status_line(head), head.block, b"\r\n"))
 
 
 def learn_status(status: object) -> None:

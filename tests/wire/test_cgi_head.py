@@ -235,3 +235,10 @@ def test_T16_any_bytes_are_a_head_or_refused(data: bytes) -> None:
         except AppError:
             continue
         assert parsed is None or is_status(parsed[0].status)
+
+
+def test_a_head_outlives_the_memory_of_its_status():
+    head = make_head("299 Seldom", [("X", "y")])
+    for number in range(1, 600):  # another thread's answers in between
+        make_head(f"200 N{number}", [])
+    assert cgi_block(head) == b"Status: 299 Seldom\r\nX: y\r\n\r\n"
