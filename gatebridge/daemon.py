@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gatebridge.config import Asked
     from gatebridge.engine.seams import Application
     from gatebridge.serve.listen import Listener
+    from gatebridge.serve.loop import Loop
     from gatebridge.serve.notify import Passed
     from gatebridge.serve.route_board import RouteBoard
     from gatebridge.serve.scoreboard import WorkerSlot
@@ -208,17 +209,20 @@ class Daemon:
         obey = routes.obey if routes is not None else None
         explaining = Explaining([one.site for one in listeners], sock, loaded.split)
         duty = Duty(sock, slot, loop, log, lifetime, reopen, lost, obey, explaining.obey)
-        grace = settings.graceful_timeout
-        worker: Worker
         try:
-            if isinstance(loop, FlupWork):
-                worker = FlupWorker(loop, listeners, log, grace, duty, settings.threads > 1)
-            else:
-                worker = Worker(loop, listeners, log, grace, _nothing, duty)
-            return worker.run()
+            return new_worker(loop, listeners, log, settings, duty).run()
         finally:
             for error in loaded.close():
                 log.line(WARNING, f"app.close an application could not be closed: {error!r}")
+
+
+def new_worker(
+    loop: Loop | FlupWork, listeners: list[Listener], log: WorkerLog, settings: Settings, duty: Duty
+) -> Worker:
+    grace = settings.graceful_timeout
+    if isinstance(loop, FlupWork):
+        return FlupWorker(loop, listeners, log, grace, duty, settings.threads > 1)
+    return Worker(loop, listeners, log, grace, _nothing, duty)
 
 
 def lifetime_of(settings: Settings) -> Lifetime:
