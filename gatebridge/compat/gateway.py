@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from gatebridge.bind import parse_bind
 from gatebridge.compat import places
 from gatebridge.compat.guard import FailedRequest, Guard, trace_page
 from gatebridge.compat.prefork import Prefork, Spares
-from gatebridge.compat.script_worker import ScriptWorker
+from gatebridge.compat.script_worker import CAUGHT, ScriptWorker
 from gatebridge.dispatch import is_listener
 from gatebridge.errors import UseError
 from gatebridge.serve.listen import networks
@@ -85,11 +86,16 @@ class Gateway:
             kind = type(self.application).__name__
             raise UseError("flup.application", f"the application is of type {kind}")
         bind = self._place()
-        listener = places.listen(bind, self._isClientAllowed)
+        # Whoever sees the socket may send TERM; it waits until somebody removes the socket.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)
         try:
-            return self._serve(listener)
+            listener = places.listen(bind, self._isClientAllowed)
+            try:
+                return self._serve(listener)
+            finally:
+                listener.close()
         finally:
-            listener.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def error(self, req: FailedRequest) -> None:
         """Called when the application failed and nothing of its answer is out.
@@ -337,8 +343,6 @@ def children(
 
 def _end_this() -> None:
     """A child has served its last request; called in its thread, as that one begins."""
-    import signal
-
     os.kill(os.getpid(), signal.SIGTERM)
 
 

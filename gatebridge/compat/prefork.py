@@ -88,6 +88,7 @@ class Prefork:
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         for number in (*CAUGHT, signal.SIGCHLD, signal.SIGUSR1):
             self._before[number] = signal.signal(number, self._note)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
         turns = Turns()
         turns.watch(wake, lambda: _drain(wake))
         try:

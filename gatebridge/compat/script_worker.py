@@ -63,6 +63,7 @@ class ScriptWorker(Worker):
         for number in CAUGHT:
             before = signal.signal(number, self._note)
             self._before[number] = signal.SIG_DFL if before is None else before
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if not self._signals:
