@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
@@ -12,13 +13,12 @@ from gatebridge.assemble import new_loop, serve_listeners
 from gatebridge.bind import parse_bind
 from gatebridge.compat import places
 from gatebridge.compat.guard import FailedRequest, Guard, trace_page
-from gatebridge.compat.prefork import Prefork, Spares
+from gatebridge.compat.prefork import ChildWorker, Prefork, Spares
 from gatebridge.compat.script_worker import CAUGHT, ScriptWorker
 from gatebridge.dispatch import is_listener
 from gatebridge.errors import UseError
 from gatebridge.serve.listen import networks
 from gatebridge.serve.log_file import LogFile
-from gatebridge.serve.worker import Worker
 from gatebridge.serve.worker_log import DEBUG, ERROR, INFO, WARNING, WorkerLog
 from gatebridge.settings import THREADS_MOST, Settings
 from gatebridge.wire.events import RESPONDER
@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 
 ROLES = (RESPONDER,)
 said_bind = ""  # of `gatebridge run-script --bind`: for servers that are told no address
+
+
+@functools.cache
+def standard_error() -> LogFile:
+    """One for every run() of the process: it has a descriptor of its own."""
+    return LogFile("-")
 
 
 class NoDefault:
@@ -168,12 +174,12 @@ class Gateway:
 
     def _serve(self, listener: places.ScriptListener) -> bool:
         settings = self._settings()
-        log = WorkerLog(LogFile("-"), self._level)
+        log = WorkerLog(standard_error(), self._level)
         warned = places.warning(listener.bind, self._is_open())
         if warned:
             log.line(WARNING, warned)
         app = self._guard((bool(self.multithreaded), bool(self.multiprocess)))
-        access = LogFile("-") if self._access else None
+        access = standard_error() if self._access else None
         serve_listeners([listener], app, settings, log, access)
         site = listener.site
         site.limits.roles = tuple(self.roles)
@@ -201,13 +207,13 @@ class Gateway:
     ) -> bool:
         def serve(slot: WorkerSlot, inbox: Inbox) -> int:
             listener.leave_file()  # it is the parent's
-            quiet = WorkerLog(LogFile("-"), max(self._level, WARNING))
+            quiet = WorkerLog(standard_error(), max(self._level, WARNING))
             listener.site.log = quiet
             loop = new_loop([listener], settings, slot, inbox)
-            worker = Worker(loop, [listener], quiet, settings.graceful_timeout, _nothing)
+            worker = ChildWorker(loop, [listener], quiet, settings.graceful_timeout, _nothing)
             if self._max_requests > 0:
                 loop.worn_after = self._max_requests
-                loop.worn = _end_this
+                loop.worn = worker.wear_out
             return worker.run()
 
         log.listening(listener.text, listener.bind.protocol)
@@ -288,7 +294,7 @@ class SCGIGateway(Gateway):
         try:
             return super().run()
         except OSError as error:
-            WorkerLog(LogFile("-"), self._level).line(ERROR, f"{error}")
+            WorkerLog(standard_error(), self._level).line(ERROR, f"{error}")
             return False
 
     def _is_open(self) -> bool:
@@ -339,11 +345,6 @@ def children(
     gateway._spares = Spares(minSpare, maxSpare, max(maxSpare, maxChildren))
     gateway._max_requests = maxRequests
     gateway._wait_s = float(sockTimeout)
-
-
-def _end_this() -> None:
-    """A child has served its last request; called in its thread, as that one begins."""
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _nothing() -> None:

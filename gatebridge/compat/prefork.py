@@ -16,12 +16,14 @@ from gatebridge.serve.inbox import Inbox
 from gatebridge.serve.scoreboard import READY, WORKERS_MAX, Scoreboard, WorkerSlot
 from gatebridge.serve.spawn import die_with, leave
 from gatebridge.serve.turns import Turns
+from gatebridge.serve.worker import MASKED, Worker
 from gatebridge.serve.worker_log import ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from gatebridge.serve.listen import Listener
     from gatebridge.serve.scoreboard import WorkerView
     from gatebridge.serve.worker_log import WorkerLog
 
@@ -62,6 +64,22 @@ class Child:
     def end(self, number: int = signal.SIGTERM) -> None:
         self.leaving = True
         os.kill(self.pid, number)  # a child is there until we reap it
+
+
+class ChildWorker(Worker):
+    """A child's. is_worn: it has served what it may, and its siblings go on."""
+
+    is_worn = False
+
+    def wear_out(self) -> None:
+        """Called in the loop's thread, as the last request begins."""
+        self.is_worn = True
+        self._loop.refuse_new()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _take_queue(self, listener: Listener) -> None:
+        if not self.is_worn:
+            super()._take_queue(listener)
 
 
 class Prefork:
@@ -179,7 +197,8 @@ class Prefork:
             self._restore()
             os.setpgid(0, 0)  # what a terminal sends is for the parent
             die_with(parent)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            # the script's own handlers must not swallow what is meant for the worker
+            signal.pthread_sigmask(signal.SIG_SETMASK, {*mask, *MASKED})
             slot.start(os.getpid(), "flup", 0, 1)
             slot.state(READY)
             status = self._serve(slot, self._inbox)
