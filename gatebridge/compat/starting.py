@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from gatebridge.compat.gateway import ROLES, FastCGIGateway, threads
+from gatebridge.compat.guard import Guard
+from gatebridge.dispatch import is_listener
+from gatebridge.oneshot import answer
 
 if TYPE_CHECKING:
     from gatebridge.engine.seams import Application
 
 
 def run_application(application: Application) -> None:
-    """Returns when FastCGI ends; a CGI request ends the process, unless its script goes on."""
+    """Returns when the CGI request is answered, or FastCGI ends."""
+    if "REQUEST_METHOD" in os.environ and not is_listener(0):
+        answer(Guard(application, {}, (False, True), None))
+        return
     server = FastCGIGateway(
         application, None, (True, False), None, None, False, False, ROLES, False
     )
