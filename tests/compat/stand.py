@@ -120,7 +120,8 @@ class Script:
         return self.ended()
 
     def ended(self) -> str:
-        assert self.process.wait(DEADLINE_S) == 0, self.said()
+        if self.process.wait(DEADLINE_S) != 0:
+            raise AssertionError(self.said())
         return self.out.read_text()
 
     def said(self) -> str:
@@ -139,7 +140,8 @@ class Script:
                 return False
             return True
 
-        assert wait_until(listens), self.said()
+        if not wait_until(listens):
+            raise AssertionError(self.said())
         return self
 
     def marked(self, name: str) -> bool:
@@ -157,7 +159,11 @@ class Script:
     def start(self, target: str = "/", address: Any = None, **more: Any) -> socket.socket:
         """A request that is sent, its answer not read."""
         sock = self.sock(address)
-        sock.sendall(self.data(Req(target=target), **more))
+        try:
+            sock.sendall(self.data(Req(target=target), **more))
+        except ConnectionError:
+            sock.close()
+            raise
         return sock
 
     def data(self, request: Req, mount: str = "", more: tuple[tuple[str, str], ...] = (),
@@ -172,7 +178,11 @@ class Script:
             address: Any = None) -> Resp:  # fmt: skip
         request = Req("POST" if body is not None else "GET", target, headers, body)
         sock = self.sock(address)
-        sock.sendall(self.data(request, mount, more, role))
+        try:
+            sock.sendall(self.data(request, mount, more, role))
+        except ConnectionError:
+            sock.close()
+            raise
         return self.read(sock, request)
 
     def read(self, sock: socket.socket, request: Req | None = None) -> Resp:
@@ -194,6 +204,7 @@ class Script:
     def told(self, target: str = "/", **more: Any) -> dict[str, Any]:
         """The environ that the application saw."""
         answer = self.ask(target, **more)
-        assert answer.status == 200, (answer, self.said())
+        if answer.status != 200:
+            raise AssertionError(f"{answer} {self.said()}")
         found: dict[str, Any] = json.loads(answer.body)
         return found

@@ -29,12 +29,17 @@ def application(environ, start_response):
 """
 
 
-@pytest.fixture
-def daemon(tmp_path: Path):
-    (tmp_path / "app.py").write_text(APPLICATION)
-    binds = [f"unix:{tmp_path}/f", f"scgi+unix:{tmp_path}/s"]
-    more = ("--engine", "flup", "--access-logfile", "-", "--chdir", str(tmp_path))
-    daemon = Daemon(tmp_path, "flup", binds, *more, entry="app:application")
+def started(folder: Path) -> Daemon:
+    (folder / "app.py").write_text(APPLICATION)
+    binds = [f"unix:{folder}/f", f"scgi+unix:{folder}/s"]
+    more = ("--engine", "flup", "--access-logfile", "-", "--chdir", str(folder))
+    return Daemon(folder, "flup", binds, *more, entry="app:application")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory):
+    """For who only asks."""
+    daemon = started(tmp_path_factory.mktemp("flup"))
     yield daemon
     daemon.stop()
 
@@ -49,9 +54,9 @@ def ask(folder: Path, name: str, target: str, *more: tuple[str, str]) -> Resp:
 
 
 @pytest.mark.parametrize("name", ["f", "s"])
-def test_it_is_flup(daemon: Daemon, tmp_path: Path, name: str) -> None:
+def test_it_is_flup(shared: Daemon, name: str) -> None:
     """By its fault 9: the Proxy header reaches the application."""
-    told = json.loads(ask(tmp_path, name, "/x", ("HTTP_PROXY", "http://evil/")).body)
+    told = json.loads(ask(shared.folder, name, "/x", ("HTTP_PROXY", "http://evil/")).body)
     assert told["HTTP_PROXY"] == "http://evil/"
     assert told["gatebridge.engine"] == "flup"
     assert told["gatebridge.protocol"] == {"f": "fastcgi", "s": "scgi"}[name]
@@ -59,43 +64,43 @@ def test_it_is_flup(daemon: Daemon, tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["f", "s"])
-def test_its_requests_are_in_our_logs(daemon: Daemon, tmp_path: Path, name: str) -> None:
-    assert ask(tmp_path, name, "/x").status == 200
-    assert ask(tmp_path, name, "/boom").status == 500
-    assert wait_until(lambda: '"GET /boom HTTP/1.1" 500' in daemon.log())
-    said = daemon.log()
+def test_its_requests_are_in_our_logs(shared: Daemon, name: str) -> None:
+    assert ask(shared.folder, name, "/x").status == 200
+    assert ask(shared.folder, name, "/boom").status == 500
+    assert wait_until(lambda: '"GET /boom HTTP/1.1" 500' in shared.log())
+    said = shared.log()
     assert '"GET /x HTTP/1.1" 200' in said
     assert "app.says saw /x" in said
     assert "app.failed incident" in said
     assert "ValueError: told to fail" in said
 
 
-def test_it_warns_of_its_faults(daemon: Daemon) -> None:
-    assert "warning engine.flup" in daemon.log()
+def test_it_warns_of_its_faults(shared: Daemon) -> None:
+    assert "warning engine.flup" in shared.log()
     for fault in ("idle connections", "response splitting", "Proxy header", "bisecting"):
-        assert fault in daemon.log()
+        assert fault in shared.log()
 
 
-def test_a_reload_loses_no_request(daemon: Daemon, tmp_path: Path) -> None:
-    pid = json.loads(ask(tmp_path, "f", "/x").body)["pid"]
-    assert pid == worker_of(daemon.process.pid)
-    daemon.process.send_signal(signal.SIGHUP)
-    assert wait_until(lambda: json.loads(ask(tmp_path, "f", "/x").body)["pid"] != pid)
-
-
-def test_a_request_under_way_is_answered(daemon: Daemon, tmp_path: Path) -> None:
-    request = Req(target="/hold")
-    sock = wires.connect(str(tmp_path / "f"))
-    sock.sendall(wires.fastcgi_bytes(wires.variables(request, ""), b""))
-    assert wait_until((tmp_path / "held").exists)
-    daemon.process.terminate()
-    (tmp_path / "go").touch()
-    pipe, answer = wires.Pipe(sock), wires.FastcgiAnswer()
-    with sock:
-        while not answer.feed(pipe.got) and pipe.more():
-            pass
-    assert answer.end == (0, 0)
-    assert daemon.process.wait(20) == 0
+def test_a_reload_and_a_request_under_way(tmp_path: Path) -> None:
+    """New workers come as ever, and TERM waits for what is in the application."""
+    daemon = started(tmp_path)
+    try:
+        pid = json.loads(ask(tmp_path, "f", "/x").body)["pid"]
+        assert pid == worker_of(daemon.process.pid)
+        daemon.process.send_signal(signal.SIGHUP)
+        assert wait_until(lambda: json.loads(ask(tmp_path, "f", "/x").body)["pid"] != pid)
+        sock = wires.connect(str(tmp_path / "f"))
+        sock.sendall(wires.fastcgi_bytes(wires.variables(Req(target="/hold"), ""), b""))
+        assert wait_until((tmp_path / "held").exists)
+        daemon.process.terminate()
+        (tmp_path / "go").touch()
+        pipe, answer = wires.Pipe(sock), wires.FastcgiAnswer()
+        with sock:
+            while not answer.feed(pipe.got) and pipe.more():
+                pass
+        assert answer.end == (0, 0)
+    finally:
+        daemon.stop()
 
 
 @pytest.mark.parametrize("bind", ["http://127.0.0.1:0", "uwsgi+unix:/tmp/x"])
