@@ -15,7 +15,7 @@ from gatebridge.compat import places
 from gatebridge.compat.guard import FailedRequest, Guard, trace_page
 from gatebridge.compat.prefork import ChildWorker, Prefork, Spares
 from gatebridge.compat.script_worker import CAUGHT, ScriptWorker
-from gatebridge.dispatch import is_listener
+from gatebridge.dispatch import cgi_is_forced, is_listener
 from gatebridge.errors import UseError
 from gatebridge.serve.listen import networks
 from gatebridge.serve.log_file import LogFile
@@ -131,8 +131,7 @@ class Gateway:
         """Where to listen. Answers CGI, and exits, where that is asked."""
         if self._bindAddress is not None:
             return places.place(self._bindAddress, self._umask, self.protocol)
-        force = os.environ.get("FCGI_FORCE_CGI", "N").upper().startswith("Y")
-        if not (self.forceCGI or force):
+        if not (self.forceCGI or cgi_is_forced()):
             if is_listener(0):
                 return parse_bind("fd://0")
             if said_bind and "REQUEST_METHOD" not in os.environ:

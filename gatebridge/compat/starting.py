@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gatebridge.compat.gateway import ROLES, FastCGIGateway, threads
 from gatebridge.compat.guard import Guard
-from gatebridge.dispatch import is_listener
+from gatebridge.dispatch import cgi_is_forced, is_listener
 from gatebridge.oneshot import answer
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def run_application(application: Application) -> None:
     """Returns when the CGI request is answered, or FastCGI ends."""
-    if "REQUEST_METHOD" in os.environ and not is_listener(0):
+    is_cgi = cgi_is_forced() or not is_listener(0)
+    if is_cgi and "REQUEST_METHOD" in os.environ:
         answer(Guard(application, {}, (False, True), None))
         return
     server = FastCGIGateway(
