@@ -13,7 +13,7 @@ from gatebridge.bind import parse_bind
 from gatebridge.config import resolve
 from gatebridge.errors import GatebridgeError
 from gatebridge.loading import Applications, load_applications
-from gatebridge.serve import binds, channel, reexec
+from gatebridge.serve import binds, channel, flup_engine, reexec
 from gatebridge.serve.background import Report, go_background
 from gatebridge.serve.duty import Duty, Lifetime
 from gatebridge.serve.explaining import Explaining
@@ -148,6 +148,8 @@ class Daemon:
             listener.leave_file()  # it is the supervisor's
         loaded = cast("Applications | None", applications)
         try:
+            if pool.settings.engine == "flup":
+                flup_engine.examine(listeners)
             if loaded is None:
                 loaded = load_applications(pool, routes)
                 tell_files(channel, pool, loaded.broken)

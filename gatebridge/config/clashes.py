@@ -26,7 +26,7 @@ def between_options(draft: Draft) -> Iterator[Problem]:
     if settings.status_path and settings.status_path == settings.ping_path:
         reason = f"status_path and ping_path are both {settings.ping_path}"
         yield Problem(draft.place_of("ping_path"), reason)
-    if draft.sound("engine", "bind") and settings.engine == "flup":
+    if "bind" in draft.layer and draft.sound("engine", "bind") and settings.engine == "flup":
         yield from _not_of_flup(draft, settings)
     if draft.sound("limit_body"):
         yield from _larger_bodies(draft)

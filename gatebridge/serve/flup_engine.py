@@ -115,16 +115,26 @@ class FlupWorker(Worker):
                 return
 
 
-def _server(listener: Listener, work: FlupWork, is_threaded: bool) -> Any:
-    """A flup server on our socket. raises ConfigError("engine.…")"""
+def examine(listeners: list[Listener]) -> None:
+    """While there is still somebody to tell. raises ConfigError("engine.…")"""
+    for listener in listeners:
+        _module(listener)
+
+
+def _module(listener: Listener) -> Any:
     name = MODULES.get(listener.bind.protocol)
     if name is None:
         why = f"flup does not speak {listener.bind.protocol}: bind FastCGI or SCGI"
         raise ConfigError("engine.protocol", f"{listener.text}: {why}")
     try:
-        module: Any = importlib.import_module(name)
+        return importlib.import_module(name)
     except ImportError as error:
         raise ConfigError("engine.missing", f"{error}: pip install flup") from error
+
+
+def _server(listener: Listener, work: FlupWork, is_threaded: bool) -> Any:
+    """A flup server on our socket."""
+    module: Any = _module(listener)
 
     class Server(module.WSGIServer):  # type: ignore[misc]  # it has no types
         def _setupSocket(self) -> Any:

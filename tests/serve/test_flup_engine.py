@@ -2,14 +2,18 @@
 
 import json
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
+from gatebridge.bind import parse_bind
 from gatebridge.config import Asked, resolve
 from gatebridge.errors import ConfigError
+from gatebridge.serve.flup_engine import examine
+from gatebridge.serve.listen import open_listener
 from tests.suite import wires
-from tests.suite.modes import Daemon, wait_until, worker_of
+from tests.suite.modes import Daemon, wait_until
 from tests.suite.wires import Req, Resp
 
 APPLICATION = """
@@ -86,7 +90,6 @@ def test_a_reload_and_a_request_under_way(tmp_path: Path) -> None:
     daemon = started(tmp_path)
     try:
         pid = json.loads(ask(tmp_path, "f", "/x").body)["pid"]
-        assert pid == worker_of(daemon.process.pid)
         daemon.process.send_signal(signal.SIGHUP)
         assert wait_until(lambda: json.loads(ask(tmp_path, "f", "/x").body)["pid"] != pid)
         sock = wires.connect(str(tmp_path / "f"))
@@ -109,3 +112,18 @@ def test_a_protocol_that_it_does_not_speak(bind: str) -> None:
     with pytest.raises(ConfigError, match="engine flup does not speak"):
         resolve(Asked(app="a:b", flags=flags))
     assert resolve(Asked(app="a:b", flags=flags | {"engine": "gatebridge"}))
+
+
+def test_the_start_says_it_of_a_default_bind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which nobody said, so that no option is to blame."""
+    listener = open_listener(parse_bind("http://127.0.0.1:0"), ())
+    try:
+        with pytest.raises(ConfigError, match="engine.protocol"):
+            examine([listener])
+        listener.bind.protocol = "scgi"
+        examine([listener])
+        monkeypatch.setitem(sys.modules, "flup.server.scgi", None)
+        with pytest.raises(ConfigError, match="engine.missing"):
+            examine([listener])
+    finally:
+        listener.close()
