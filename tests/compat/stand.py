@@ -79,6 +79,7 @@ class Script:
         **variables: str,
     ) -> None:
         self.folder = folder
+        self.package = package
         self.protocol = "scgi" if kind.startswith("scgi") else "fcgi"
         self.path = str(folder / "s")
         run = run or f"WSGIServer(application, {arguments}).run()"
@@ -106,12 +107,16 @@ class Script:
         self.close()
 
     def close(self) -> None:
-        if self.process.poll() is None:
+        """By TERM, and it must obey; flup needs a second for that, or does not (fault 2)."""
+        if self.process.poll() is None and self.package == OURS:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(3)
+                self.process.wait(DEADLINE_S)
             except subprocess.TimeoutExpired:
-                self.process.kill()  # flup with idle connections, fault 2
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"TERM did not end it: {self.said()}") from None
+        self.process.kill()
         self.process.wait()
 
     def end(self, number: int = signal.SIGTERM) -> str:

@@ -20,7 +20,7 @@ from tests.suite.modes import wait_until
 from tests.suite.wires import Req, record, stream
 
 BIND = "bindAddress='s'"
-PATIENCE_S = 1.5  # of a client of flup's: then it is taken as never answered
+PATIENCE_S = 1.0  # of a client of flup's: then it is taken as never answered
 SILENT = ("-W", "ignore")  # flup on 3.12 and later: fault 12
 
 both = pytest.mark.parametrize("package", [FLUP, OURS])
@@ -32,7 +32,7 @@ def make(folder: Path, package: str, arguments: str = BIND, kind: str = "fcgi", 
 
 def ended(script: Script, sock, patience_s: float = PATIENCE_S) -> bytes | None:
     """What comes until the connection or the request ends; None where nothing more came."""
-    sock.settimeout(patience_s if script_is_flup(script) else 20.0)
+    sock.settimeout(patience_s if script.package == FLUP else 20.0)
     answer, got = wires.FastcgiAnswer(), bytearray()
     try:
         while data := sock.recv(65_536):
@@ -46,10 +46,6 @@ def ended(script: Script, sock, patience_s: float = PATIENCE_S) -> bytes | None:
     finally:
         sock.close()
     return bytes(answer.out if script.protocol == "fcgi" else got)
-
-
-def script_is_flup(script: Script) -> bool:
-    return f"from {FLUP}.server" in (script.folder / "old.fcgi").read_text()
 
 
 @both
