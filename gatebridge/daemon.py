@@ -13,10 +13,11 @@ from gatebridge.bind import parse_bind
 from gatebridge.config import resolve
 from gatebridge.errors import GatebridgeError
 from gatebridge.loading import Applications, load_applications
-from gatebridge.serve import binds, channel, reexec
+from gatebridge.serve import binds, channel, flup_engine, reexec
 from gatebridge.serve.background import Report, go_background
 from gatebridge.serve.duty import Duty, Lifetime
 from gatebridge.serve.explaining import Explaining
+from gatebridge.serve.flup_engine import FlupWork, FlupWorker
 from gatebridge.serve.inbox import Inbox
 from gatebridge.serve.listen import open_listeners
 from gatebridge.serve.loaded_files import loaded_files
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
     from gatebridge.config import Asked
     from gatebridge.engine.seams import Application
     from gatebridge.serve.listen import Listener
+    from gatebridge.serve.loop import Loop
     from gatebridge.serve.notify import Passed
     from gatebridge.serve.route_board import RouteBoard
     from gatebridge.serve.scoreboard import WorkerSlot
-    from gatebridge.settings import Configuration, Pool
+    from gatebridge.settings import Configuration, Pool, Settings
 
 
 def serve(asked: Asked, exit_status: Callable[[GatebridgeError], int]) -> int:
@@ -146,6 +148,8 @@ class Daemon:
             listener.leave_file()  # it is the supervisor's
         loaded = cast("Applications | None", applications)
         try:
+            if pool.settings.engine == "flup":
+                flup_engine.examine(listeners)
             if loaded is None:
                 loaded = load_applications(pool, routes)
                 tell_files(channel, pool, loaded.broken)
@@ -195,28 +199,44 @@ class Daemon:
         if access_file is not None:
             access_file.told = log.lost_lines
         serve_listeners(listeners, app, settings, log, access_file)
-        loop = new_loop(listeners, settings, slot, inbox)
+        loop = (
+            FlupWork() if settings.engine == "flup" else new_loop(listeners, settings, slot, inbox)
+        )
 
         def reopen(fds: list[int]) -> None:
             self.adopt(pool, fds)
 
-        lifetime = Lifetime(
-            settings.max_requests,
-            settings.max_requests_jitter,
-            settings.max_lifetime,
-            settings.max_rss,
-            settings.graceful_timeout,
-            settings.pm == "ondemand",
-        )
+        lifetime = lifetime_of(settings)
         lost = lambda: sum(file.lost for file in files)  # noqa: E731 - two words in place
         obey = routes.obey if routes is not None else None
         explaining = Explaining([one.site for one in listeners], sock, loaded.split)
         duty = Duty(sock, slot, loop, log, lifetime, reopen, lost, obey, explaining.obey)
         try:
-            return Worker(loop, listeners, log, settings.graceful_timeout, _nothing, duty).run()
+            return new_worker(loop, listeners, log, settings, duty).run()
         finally:
             for error in loaded.close():
                 log.line(WARNING, f"app.close an application could not be closed: {error!r}")
+
+
+def new_worker(
+    loop: Loop | FlupWork, listeners: list[Listener], log: WorkerLog, settings: Settings, duty: Duty
+) -> Worker:
+    grace = settings.graceful_timeout
+    if isinstance(loop, FlupWork):
+        return FlupWorker(loop, listeners, log, grace, duty, settings.threads > 1)
+    return Worker(loop, listeners, log, grace, _nothing, duty)
+
+
+def lifetime_of(settings: Settings) -> Lifetime:
+    """When a worker with these settings is replaced."""
+    return Lifetime(
+        settings.max_requests,
+        settings.max_requests_jitter,
+        settings.max_lifetime,
+        settings.max_rss,
+        settings.graceful_timeout,
+        settings.pm == "ondemand",
+    )
 
 
 def tell_failed(sock: socket.socket, pool: Pool, error: BaseException) -> None:

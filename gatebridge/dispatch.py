@@ -31,12 +31,17 @@ def is_listener(fd: int) -> bool:
     return False
 
 
+def cgi_is_forced() -> bool:
+    """FCGI_FORCE_CGI begins with Y or y."""
+    return os.environ.get("FCGI_FORCE_CGI", "N").upper().startswith("Y")
+
+
 def run(app: Application, mount: str | None = None, threads: int = 8) -> None:
     """Serve ``app`` to this process's starter, then exit.
 
-    FCGI_FORCE_CGI in the environment asks for CGI, as with flup.
+    FCGI_FORCE_CGI=Y in the environment asks for CGI, as with flup.
     """
-    if "FCGI_FORCE_CGI" in os.environ or not is_listener(0):
+    if cgi_is_forced() or not is_listener(0):
         from gatebridge.oneshot import main
 
         main(app, mount)

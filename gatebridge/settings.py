@@ -74,6 +74,12 @@ class Settings:
         least=1,
         most=THREADS_MOST,
     )
+    engine: str = option(
+        "gatebridge",
+        "What reads and writes the sockets. flup is the real flup with its faults, for FastCGI and "
+        "SCGI, to find out whether a fault is its or ours.",
+        choices=("gatebridge", "flup"),
+    )
     mount: str | None = option(
         None,
         "Path the front server put the application at, as in /app; / for the root. Without it "

@@ -1,5 +1,7 @@
 """The same bytes to a real flup server and to ours, with the same application behind both.
 
+Ours are two: the daemon, and gatebridge.compat.flup with flup's own arguments.
+
 Every difference of environ or answer must be one of ALLOWED, which names it and says whose it is: a
 fault of flup 1.0.3, counted as in FAULTS, or a clause that ours keeps and flup does not. An entry
 that explains nothing any more fails as well.
@@ -283,37 +285,49 @@ ALLOWED = (
 
 
 class Peers:
-    """A flup process for each protocol, and our daemon."""
+    """A flup process for each protocol, the same of gatebridge.compat, and our daemon."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.processes = []
-        self.paths: dict[str, str] = {}
-        for protocol in ("fcgi", "scgi"):
-            path = str(stage.folder / f"flup.{protocol}")
-            log = stage.folder / f"flup-{protocol}.log"
-            with log.open("wb") as out:
-                argv = [sys.executable, "-m", "tests.suite.flup_server", protocol, path]
-                self.processes.append(
-                    subprocess.Popen(
-                        [*argv, "suite_app:differential"],
-                        env=environment(stage.folder),
-                        cwd=ROOT,
-                        stdin=subprocess.DEVNULL,
-                        stdout=out,
-                        stderr=out,
-                    )
-                )
-            self.paths[protocol] = path
-            if not wait_until(lambda path=path: Path(path).exists()):
-                raise AssertionError(f"flup did not come up: {log.read_text()}")
+        self.paths: dict[tuple[str, str], str] = {}
+        for package in ("flup", "gatebridge.compat.flup"):
+            for protocol in ("fcgi", "scgi"):
+                self._start(package, protocol)
 
-    def differences(self, case: Case) -> list[Difference]:
+    def _start(self, package: str, protocol: str) -> None:
+        folder = self.stage.folder
+        path = str(folder / f"{package}.{protocol}")
+        log = folder / f"{package}-{protocol}.log"
+        with log.open("wb") as out:
+            argv = [sys.executable, "-m", "tests.suite.flup_server", protocol, path]
+            self.processes.append(
+                subprocess.Popen(
+                    [*argv, "suite_app:differential", package],
+                    env=environment(folder),
+                    cwd=ROOT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                )
+            )
+        self.paths[package, protocol] = path
+        if not wait_until(lambda: Path(path).exists()):
+            raise AssertionError(f"{package} did not come up: {log.read_text()}")
+
+    def differences(self, case: Case) -> dict[str, list[Difference]]:
+        """By whom of ours they are: the daemon, compat."""
         stage = self.stage
         stage.daemon("peer")
-        flup = outcome(wires.connect(self.paths[case.protocol]), case, PATIENCE_S)
-        ours = outcome(wires.connect(stage.path("peer", case.protocol)), case, wires.DEADLINE_S)
-        return compare(flup, ours)
+        flup = outcome(wires.connect(self.paths["flup", case.protocol]), case, PATIENCE_S)
+        ours = {
+            "daemon": stage.path("peer", case.protocol),
+            "compat": self.paths["gatebridge.compat.flup", case.protocol],
+        }
+        return {
+            name: compare(flup, outcome(wires.connect(path), case, wires.DEADLINE_S))
+            for name, path in ours.items()
+        }
 
     def stop(self) -> None:
         for process in self.processes:
@@ -321,9 +335,13 @@ class Peers:
             process.wait()
 
 
+Both = dict[str, dict[str, list[Difference]]]
+OURS = ("daemon", "compat")
+
+
 @pytest.fixture(scope="module")
-def found(stage: Stage) -> Iterator[dict[str, list[Difference]]]:
-    """The differences of every case, by case."""
+def found(stage: Stage) -> Iterator[Both]:
+    """The differences of every case, by case and by whom of ours."""
     peers = Peers(stage)
     try:
         yield {case.id: peers.differences(case) for case in CASES}
@@ -331,9 +349,10 @@ def found(stage: Stage) -> Iterator[dict[str, list[Difference]]]:
         peers.stop()
 
 
+@pytest.mark.parametrize("ours", OURS)
 @pytest.mark.parametrize("case", CASES, ids=repr)
-def test_every_difference_is_named(found: dict[str, list[Difference]], case: Case) -> None:
-    unnamed = [d for d in found[case.id] if not any(a.explains(case, d) for a in ALLOWED)]
+def test_every_difference_is_named(found: Both, case: Case, ours: str) -> None:
+    unnamed = [d for d in found[case.id][ours] if not any(a.explains(case, d) for a in ALLOWED)]
     assert not unnamed, "\n".join(f"{what}: flup {f!r}, ours {o!r}" for what, f, o in unnamed)
 
 
@@ -341,8 +360,8 @@ def test_every_fault_is_shown() -> None:
     assert {a.source for a in ALLOWED if isinstance(a.source, int)} == set(FAULTS)
 
 
+@pytest.mark.parametrize("ours", OURS)
 @pytest.mark.parametrize("allowed", ALLOWED, ids=repr)
-def test_allowed_difference_still_occurs(
-    found: dict[str, list[Difference]], allowed: Allowed
-) -> None:
-    assert any(allowed.explains(case, d) for case in CASES for d in found[case.id]), allowed.name
+def test_allowed_difference_still_occurs(found: Both, allowed: Allowed, ours: str) -> None:
+    there = any(allowed.explains(case, d) for case in CASES for d in found[case.id][ours])
+    assert there, allowed.name

@@ -124,6 +124,12 @@ def test_F114_FCGI_FORCE_CGI_is_obeyed(tmp_path: Path) -> None:
     assert done.stdout.endswith(b"('cgi', '/cgi-bin/app.cgi', True)")
 
 
+def test_F114_FCGI_FORCE_CGI_may_say_no(tmp_path: Path) -> None:
+    argv = script(tmp_path)
+    with listening(tmp_path / "s") as listener, started(argv, listener, FCGI_FORCE_CGI="N"):
+        assert fastcgi(str(tmp_path / "s")).body == b"('fastcgi', '', False)"
+
+
 def test_C22_called_directly(tmp_path: Path) -> None:
     done = cgi.ask(script(tmp_path), REQUEST_METHOD=None)
     assert (done.code, done.out) == (2, b"")

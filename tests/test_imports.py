@@ -56,6 +56,9 @@ RANKS = {
     "gatebridge.shim": 8,
     "gatebridge.shim_check": 9,
     "gatebridge.doctor": 10,
+    "gatebridge.compat": 10,
+    "gatebridge.compat.flup": 11,
+    "gatebridge.compat.wsgiref": 11,
     "gatebridge.cli": 11,
     "gatebridge.autostart": 12,
     "gatebridge.__main__": 12,
@@ -102,7 +105,8 @@ ONLY = (
                     "gatebridge.front_check", "gatebridge.relay_build", "gatebridge.shim_check"),
      "programs are started in few places; shims ask another interpreter for its paths"),
 )  # fmt: skip
-FORK = ("gatebridge.apps", "gatebridge.relay_start", "gatebridge.serve")
+FORK = ("gatebridge.apps", "gatebridge.compat.prefork", "gatebridge.relay_start",
+        "gatebridge.serve")  # fmt: skip
 
 MAX_FUNCTION = 40  # lines
 MAX_FILE = 400

@@ -39,12 +39,14 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         found = pkgutil.iter_modules(gatebridge.cli.__path__)
-        return sorted(module.name for module in found if module.name not in _HELPERS)
+        names = [module.name for module in found if module.name not in _HELPERS]
+        return sorted(name.replace("_", "-") for name in names)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(ctx):
             return None
-        command: click.Command = importlib.import_module(f"gatebridge.cli.{name}").command
+        module = f"gatebridge.cli.{name.replace('-', '_')}"
+        command: click.Command = importlib.import_module(module).command
         return command
 
 

@@ -26,6 +26,8 @@ def between_options(draft: Draft) -> Iterator[Problem]:
     if settings.status_path and settings.status_path == settings.ping_path:
         reason = f"status_path and ping_path are both {settings.ping_path}"
         yield Problem(draft.place_of("ping_path"), reason)
+    if "bind" in draft.layer and draft.sound("engine", "bind") and settings.engine == "flup":
+        yield from _not_of_flup(draft, settings)
     if draft.sound("limit_body"):
         yield from _larger_bodies(draft)
     if draft.sound("chdir", "spool_dir"):
@@ -46,6 +48,14 @@ def _spare(draft: Draft, settings: Settings) -> Iterator[Problem]:
     if "max_spare_servers" in draft.layer and most > workers:
         reason = f"max_spare_servers {most} is above workers {workers}"
         yield Problem(draft.place_of("max_spare_servers"), reason)
+
+
+def _not_of_flup(draft: Draft, settings: Settings) -> Iterator[Problem]:
+    for text in settings.bind:
+        protocol = parse_bind(text).protocol
+        if protocol not in ("fastcgi", "scgi"):
+            reason = f"{text}: engine flup does not speak {protocol}, but FastCGI and SCGI"
+            yield Problem(draft.place_of("bind", "engine"), reason)
 
 
 def _is_no_folder(path: str) -> bool:

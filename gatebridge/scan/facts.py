@@ -38,6 +38,8 @@ EFFECTS = {
               "sets under servers that do not drop it; gatebridge never passes it"),
     "nph": ("note", "writes the whole HTTP answer itself: its name begins with nph-"),
     "serves": ("note", "serves a WSGI application itself"),
+    "gateway": ("note", "runs on this engine unchanged by gatebridge run-script, or with one line "
+                "changed to"),
     "shellshock": ("note", "is run by bash, which before 4.3-027 ran commands hidden in headers"),
     "python_2": ("note", "uses what Python 3 has not"),
 }  # fmt: skip

@@ -93,6 +93,9 @@ def _hosted(source: Source | None, facts: Sequence[Fact], can_exec: tuple[str, .
     if application and not (serves and serves.at_import):
         line, said = application
         return Mode("wsgi", said, line, "", ("wsgi", *can))
+    if serves and serves.at_import and serves.text.startswith(("flup.", "flipflop.")):
+        said = f"serves FastCGI or SCGI by {serves.text}: start it by gatebridge run-script"
+        return Mode("exec", said, serves.line, "", can_exec)
     if keeps:
         said = f"{EFFECTS[keeps.code][1]}: {keeps.text}"
         return Mode("warm", said, keeps.line, keeps.file, can)

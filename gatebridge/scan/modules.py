@@ -62,6 +62,9 @@ class State(NamedTuple):
     advice: str = ""
 
 
+_BROUGHT = frozenset({"flipflop", "flup"})  # by gatebridge run-script
+
+
 def find(name: str, folder: str, places: tuple[str, ...], version: tuple[int, int]) -> State:
     """Where a module comes from, for a script in a folder.
 
@@ -75,6 +78,8 @@ def find(name: str, folder: str, places: tuple[str, ...], version: tuple[int, in
         if name in OF_PYTHON_2 or name in sys.stdlib_module_names or name in REMOVED:
             return State("stdlib")
         return State("found" if elsewhere else "missing" if places else "unknown")
+    if name in _BROUGHT and not elsewhere:
+        return State("found", "", "gatebridge run-script brings it")
     gone = REMOVED.get(name, "3.0" if name in OF_PYTHON_2 else "")
     if gone and tuple(map(int, gone.split("."))) <= version:
         word = "found" if elsewhere else "removed"

@@ -112,8 +112,15 @@ SERVERS = (  # what runs a WSGI application from within its own file
     "wsgiref.handlers.CGIHandler().run", "CGIHandler().run", "wsgiref.simple_server.make_server",
     "flup.server.fcgi.WSGIServer", "flup.server.fcgi.WSGIServer().run",
     "flup.server.cgi.WSGIServer().run", "flup.server.scgi.WSGIServer().run", "bottle.run",
-    "paste.httpserver.serve", "waitress.serve",
+    "paste.httpserver.serve", "waitress.serve", "flipflop.WSGIServer", "flipflop.WSGIServer().run",
+    *(f"flup.server.{name}.WSGIServer{end}" for end in ("", "().run") for name in
+      ("fcgi_fork", "fcgi_single", "scgi_fork")),
 )  # fmt: skip
+REDIRECTED = frozenset({  # modules that gatebridge.compat has, below the same names
+    "flipflop", "flup.client.fcgi_app", "flup.client.scgi_app", "flup.server.cgi",
+    "flup.server.fcgi", "flup.server.fcgi_fork", "flup.server.fcgi_single", "flup.server.scgi",
+    "flup.server.scgi_fork", "wsgiref.handlers",
+})  # fmt: skip
 ASGI = frozenset({"FastAPI", "Starlette", "Quart", "Sanic", "Litestar", "get_asgi_application"})
 
 # Python 2 has it and Python 3 has not

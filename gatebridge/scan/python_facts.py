@@ -18,6 +18,7 @@ from gatebridge.scan.python_calls import (
     OLD_NAMES,
     OPENERS,
     QUIET,
+    REDIRECTED,
     SERVERS,
     TARGETS,
     WEB_VERBS,
@@ -178,6 +179,9 @@ class _Look:
                 if name in bound and self._at_import:
                     said = f"{name} comes from {node.module or '.'}"
                     self.found.applications.append((node.lineno, said))
+        line = _redirected(node)
+        if line:
+            self._add("gateway", node.lineno, line)
         for dotted in names:
             first = dotted.partition(".")[0]
             if first:
@@ -230,6 +234,30 @@ class _Look:
             self.found.old_names.append((node.lineno, f".{node.attr}"))
         elif node.attr in ("__stdout__", "__stdin__", "__stderr__"):
             self._add("descriptors", node.lineno, f"sys.{node.attr}")
+
+
+def _redirected(node: ast.Import | ast.ImportFrom) -> str:
+    """The line that imports the same from gatebridge, "" where there is nothing to gain."""
+    if isinstance(node, ast.ImportFrom):
+        bound = {alias.name for alias in node.names}
+        whole = {f"{node.module}.{name}" for name in bound}
+        theirs = node.module in REDIRECTED and (
+            node.module != "wsgiref.handlers" or "CGIHandler" in bound
+        )
+        if node.level or not (theirs or whole & REDIRECTED):
+            return ""
+        return f"from gatebridge.compat.{node.module} import {_as_written(node.names)}"
+    ours = [alias for alias in node.names if alias.name in REDIRECTED]
+    if not ours:
+        return ""
+    moved = [ast.alias(f"gatebridge.compat.{one.name}", one.asname) for one in ours]
+    bare = {one.name.partition(".")[0] for one in ours if not one.asname}
+    more = f"; from gatebridge.compat import {', '.join(sorted(bare))}" if bare else ""
+    return f"import {_as_written([one for one in node.names if one not in ours] + moved)}{more}"
+
+
+def _as_written(names: list[ast.alias]) -> str:
+    return ", ".join(f"{one.name} as {one.asname}" if one.asname else one.name for one in names)
 
 
 def _called_at_import(tree: ast.Module) -> set[str]:

@@ -213,6 +213,8 @@ def remarks(item: Program) -> list[str]:
     for fact in item.facts:
         at = f"{fact.file}:{fact.line}" if fact.file else str(fact.line)
         text = f"{fact.text} {at}" if fact.line else fact.text
+        if fact.code == "gateway":
+            text = f"{fact.text} (line {at})"
         places.setdefault(fact.code, []).append(text)
     found += [f"{EFFECTS[code][1]}: {shown(', '.join(at))}" for code, at in places.items()]
     return found

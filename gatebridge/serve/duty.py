@@ -7,7 +7,7 @@ import signal
 from dataclasses import dataclass
 from random import randint
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gatebridge.serve import channel
 from gatebridge.serve.scoreboard import DRAINING, READY, rss_bytes
@@ -15,10 +15,9 @@ from gatebridge.serve.worker_log import LEVELS
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sized
 
     from gatebridge.serve.channel import Message
-    from gatebridge.serve.loop import Loop
     from gatebridge.serve.scoreboard import WorkerSlot
     from gatebridge.serve.worker_log import WorkerLog
 
@@ -37,6 +36,20 @@ class Lifetime:
     on_demand: bool
 
 
+class Work(Protocol):
+    """What a Duty asks of a Loop, and sets there."""
+
+    worn_after: int
+    worn: Callable[[], None]
+    overdue: Callable[[], None]
+
+    @property
+    def served(self) -> int: ...
+    @property
+    def pending(self) -> Sized: ...
+    def refuse_new(self) -> None: ...
+
+
 class Duty:
     """One supervised worker's.
 
@@ -53,7 +66,7 @@ class Duty:
         self,
         sock: socket.socket,
         slot: WorkerSlot,
-        loop: Loop,
+        loop: Work,
         log: WorkerLog,
         lifetime: Lifetime,
         reopen: Callable[[list[int]], None],

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     Fresh = list[tuple[Exchange, Request]]
 
 _BATCH = 64  # sockets taken from one poll by a poller that is alone
+CLOSE_S = 1.0  # for a thread to come back that nothing keeps
 NO_THREAD_S = 10.0  # between two lines that say so
 _ID_MOST = 40  # characters of a request's id on the scoreboard
 PASSED, NOT_NOW, FULL = 0, 1, 2  # what pass_on() says
@@ -199,6 +200,19 @@ class Loop:
                 slot.lock.release()
             self.parked.clear()
         self.wake()
+
+    def close(self) -> bool:
+        """After stop(): give back what the system lent. False: some thread is still at work."""
+        self._rouse()  # the watch, to end
+        for slot in self.slots:
+            if slot.thread is not None:
+                slot.thread.join(CLOSE_S)
+                if slot.thread.is_alive():
+                    return False
+        self.poller.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+        return True
 
     # -- one thread
 

@@ -85,12 +85,7 @@ class Worker:
     def run(self) -> int:
         """Serve until a signal ends it. Returns the exit status."""
         duty = self._duty
-        for number in (*GRACEFUL, *QUICK, *REOPEN):
-            if duty is None or number not in REOPEN:  # there USR1 asks for stacks
-                signal.signal(number, self._note)
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        for number in IGNORED:
-            signal.signal(number, deaf)
+        self._catch_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, MASKED)
         os.register_at_fork(after_in_child=self._loop.after_fork)
         self._loop.start()
@@ -111,6 +106,14 @@ class Worker:
             self._loop.stop()
         self._say("stopped")
         return 0
+
+    def _catch_signals(self) -> None:
+        for number in (*GRACEFUL, *QUICK, *REOPEN):
+            if self._duty is None or number not in REOPEN:  # there USR1 asks for stacks
+                signal.signal(number, self._note)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        for number in IGNORED:
+            signal.signal(number, deaf)
 
     def _say(self, text: str) -> None:
         """The supervisor speaks for workers that have one."""

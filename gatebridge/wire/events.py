@@ -76,9 +76,10 @@ class Limits:
     requests     at once, on one connection and in all: FCGI_MAX_REQS
     connections  at once: FCGI_MAX_CONNS
     multiplex    several requests at once on one connection: FCGI_MPXS_CONNS
+    roles        that are served; a request for another one gets UNKNOWN_ROLE
     """
 
-    __slots__ = ("connections", "multiplex", "pairs", "params", "requests")
+    __slots__ = ("connections", "multiplex", "pairs", "params", "requests", "roles")
 
     def __init__(
         self,
@@ -87,12 +88,14 @@ class Limits:
         requests: int = 256,
         connections: int = 4096,
         multiplex: bool = True,
+        roles: tuple[int, ...] = (RESPONDER, AUTHORIZER, FILTER),
     ) -> None:
         self.params = params
         self.pairs = pairs
         self.requests = requests
         self.connections = connections
         self.multiplex = multiplex
+        self.roles = roles
 
 
 class Body(Event):

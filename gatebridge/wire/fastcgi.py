@@ -83,13 +83,14 @@ class FastCGI:
     """One connection from a web server. Members: see wire.events."""
 
     __slots__ = ("_broken", "_buffer", "_close", "_id", "_kind", "_left", "_limits", "_owner",
-                 "_pad", "_parts", "_quick", "_size", "_streams")  # fmt: skip
+                 "_pad", "_parts", "_quick", "_responds", "_size", "_streams")  # fmt: skip
 
     counted = False  # a body ends with a record of its own
     raw_body = False  # a body goes out in records
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._responds = RESPONDER in limits.roles
         self._streams: dict[int, Stream] = {}
         self._buffer = b""  # a header not yet whole, or the content of a small record
         self._kind = 0  # of the record whose content or padding is being read; 0: between records
@@ -133,6 +134,7 @@ class FastCGI:
             and data[16:20] == _PARAMS_1
             and len(data) == _FRAME + (data[20] << 8) + data[21] + data[22]
             and not (self._streams or self._quick or self._kind or self._buffer or self._broken)
+            and self._responds
         ):
             return self._whole_get(data)
         if self._quick:
@@ -283,7 +285,7 @@ class FastCGI:
         role = (content[0] << 8) | content[1]
         keep = (content[2] & KEEP_CONN) != 0
         refusal = REQUEST_COMPLETE
-        if role != RESPONDER and role != AUTHORIZER and role != FILTER:
+        if role not in self._limits.roles:
             refusal = UNKNOWN_ROLE
         elif self._streams and not self._limits.multiplex:
             refusal = CANT_MPX_CONN

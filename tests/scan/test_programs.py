@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gatebridge.scan.python_source import read
 from gatebridge.scan.report import as_data, lines, scan
 from tests.scan.cgi_bin import PLAIN, PROGRAMS, make
 
@@ -155,3 +156,51 @@ def test_lines_for_pipes_are_one_each(tmp_path):
     for line in lines(scan(str(tmp_path))):
         assert line.isprintable()
         line.encode()
+
+
+GATEWAYS = [  # what a file imports, and the line that stands in its place
+    ("from flup.server.fcgi import WSGIServer",
+     "from gatebridge.compat.flup.server.fcgi import WSGIServer"),
+    ("from flup.server.scgi_fork import WSGIServer as Server",
+     "from gatebridge.compat.flup.server.scgi_fork import WSGIServer as Server"),
+    ("from flup.server import fcgi", "from gatebridge.compat.flup.server import fcgi"),
+    ("import flup.server.fcgi as fcgi", "import gatebridge.compat.flup.server.fcgi as fcgi"),
+    ("import os, flup.server.fcgi",
+     "import os, gatebridge.compat.flup.server.fcgi; from gatebridge.compat import flup"),
+    ("from flup.client.fcgi_app import FCGIApp",
+     "from gatebridge.compat.flup.client.fcgi_app import FCGIApp"),
+    ("from flipflop import WSGIServer", "from gatebridge.compat.flipflop import WSGIServer"),
+    ("from wsgiref.handlers import CGIHandler",
+     "from gatebridge.compat.wsgiref.handlers import CGIHandler"),
+    ("import wsgiref.handlers",
+     "import gatebridge.compat.wsgiref.handlers; from gatebridge.compat import wsgiref"),
+    ("from wsgiref.handlers import BaseHandler", ""),
+    ("from flup.server.ajp import WSGIServer", ""),
+    ("import flupper, wsgiref.util", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "wanted"), GATEWAYS, ids=[row[0] for row in GATEWAYS])
+def test_the_line_to_change_is_said_and_works(line, wanted):
+    source = read(b"import sys\n" + line.encode())
+    said = [fact.text for fact in source.facts if fact.code == "gateway"]
+    assert said == ([wanted] if wanted else [])
+    names: dict[str, object] = {}
+    exec(wanted, names)  # it imports, under the names that the old line gave
+    bound = (line.rpartition(" import ")[2] or line.removeprefix("import ")).rpartition(" as ")[2]
+    for name in bound.split(", ") if wanted else ():
+        assert name.rpartition("import ")[2].partition(".")[0] in names
+
+
+def test_a_flup_script_is_started_by_run_script(tmp_path):
+    script = tmp_path / "old.fcgi"
+    script.write_text(
+        "#!/usr/bin/env python3\nfrom flup.server.fcgi import WSGIServer\n"
+        "def app(environ, start_response):\n    return []\nWSGIServer(app).run()\n"
+    )
+    script.chmod(0o755)
+    report = scan(str(tmp_path))
+    item = as_data(report)["programs"][0]
+    assert item["mode"] == "exec"
+    assert "gatebridge run-script" in item["reason"]["text"]
+    assert any("from gatebridge.compat.flup.server.fcgi import" in line for line in lines(report))

@@ -1,6 +1,8 @@
 """A real flup server process with the suite's applications: the peer of the differential test.
 
-    python -m tests.suite.flup_server fcgi|scgi ADDRESS MODULE:NAME
+    python -m tests.suite.flup_server fcgi|scgi ADDRESS MODULE:NAME [PACKAGE]
+
+PACKAGE is flup, or gatebridge.compat.flup: the same arguments on our engine.
 
 ADDRESS is a path, or host:port. Says "listening" on stderr when it is about to serve.
 """
@@ -10,8 +12,8 @@ import sys
 from typing import Any
 
 
-def main(protocol: str, address: str, target: str) -> None:
-    server: Any = importlib.import_module(f"flup.server.{protocol}")
+def main(protocol: str, address: str, target: str, package: str = "flup") -> None:
+    server: Any = importlib.import_module(f"{package}.server.{protocol}")
     module, _, name = target.partition(":")
     app = getattr(importlib.import_module(module), name)
     host, colon, port = address.rpartition(":")

@@ -377,3 +377,25 @@ def test_F037_a_get_in_one_piece_has_the_same_limits() -> None:
 def test_F109_an_early_body_is_bounded() -> None:
     data = begin() + rec(5, 1, bytes(150)) + rec(5, 1, bytes(150)) + stream(4, 1, ROUND)
     assert codes(seen(data, Limits(params=200))) == ["params.late"]
+
+
+LIMITED = [  # roles that are served, role asked, refused
+    ((1,), 1, False),
+    ((1,), 2, True),
+    ((1,), 3, True),
+    ((2, 3), 1, True),
+    ((2, 3), 2, False),
+]
+
+
+@pytest.mark.parametrize(("roles", "role", "is_refused"), LIMITED, ids=repr)
+def test_F070_a_role_that_is_not_served(
+    roles: tuple[int, ...], role: int, is_refused: bool
+) -> None:
+    """Whole in one piece, as nginx sends a GET, and byte by byte."""
+    data = begin(role=role) + stream(4, 1, ROUND) + STDIN_END
+    for pieces in ([data], [data[at : at + 1] for at in range(len(data))]):
+        wire = FastCGI(Limits(roles=roles))
+        events = [event for piece in pieces for event in wire.receive(piece)]
+        assert (refused(1, 3) in events) == is_refused
+        assert any(isinstance(event, Request) for event in events) != is_refused

@@ -1,0 +1,1 @@
+"""The names that old FastCGI scripts import, on this engine."""

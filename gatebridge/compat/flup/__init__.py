@@ -1,0 +1,1 @@
+"""flup's import paths and constructor arguments; what differs is in docs/from-flup.md."""

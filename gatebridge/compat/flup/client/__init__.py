@@ -1,0 +1,1 @@
+"""flup.client: WSGI applications that ask a FastCGI or SCGI server."""

@@ -1,0 +1,52 @@
+"""An old .fcgi script, unchanged: gatebridge run-script."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from gatebridge.bind import parse_bind
+from gatebridge.compat import gateway
+from gatebridge.compat.redirect import install
+from gatebridge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import CodeType
+
+
+def run_script(path: str, words: Sequence[str], bind: str = "") -> None:
+    """Run a Python file as a program, its imports of flup, flipflop and CGIHandler ours.
+
+    words   its arguments
+    bind    where it listens if it says no address and nobody hands it a socket
+    raises  ConfigError("script.…"), ConfigError("bind.…"), whatever the script raises
+    """
+    if bind:
+        parse_bind(bind)
+    gateway.said_bind = bind
+    code = _compile(path)
+    install()
+    sys.argv = [path, *words]
+    folder = os.path.dirname(os.path.realpath(path))
+    sys.path.insert(0, folder)  # as python FILE has it; the command's own place stays behind it
+    main: Any = type(sys)("__main__")  # a module of its own, as a program's
+    main.__file__ = path
+    main.__builtins__ = __builtins__
+    sys.modules["__main__"] = main
+    exec(code, main.__dict__)
+
+
+def _compile(path: str) -> CodeType:
+    try:
+        with open(path, "rb") as file:
+            source = file.read()
+    except OSError as error:
+        raise ConfigError("script.unreadable", f"{path}: {error.strerror}") from error
+    try:
+        return compile(source, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        why = f"{path}{line}: this Python cannot read it: {error}; gatebridge scan says more"
+        raise ConfigError("script.syntax", why) from error

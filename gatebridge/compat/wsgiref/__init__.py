@@ -1,0 +1,1 @@
+"""wsgiref.handlers, with a CGIHandler that also serves FastCGI."""
