@@ -67,6 +67,7 @@ class Site:
     bind        as the operator wrote it
     tcp         the listener is no Unix socket
     server      (SERVER_NAME, SERVER_PORT) of an HTTP listener, for environ
+    secure      the listener itself speaks TLS, which HTTP ones can for development
     submit      hands requests found beside the running one to the loop
     order       a request that somebody waits for; whoever sets it raises builder.news
     tell_front  is told of each front server that is met for the first time
@@ -74,8 +75,8 @@ class Site:
 
     __slots__ = ("_proxy_noted", "access", "app", "bind", "body_idle_s", "builder", "extra", "gate",
                  "header_s", "limit_body", "limits", "linger_s", "log", "name", "new_wire",
-                 "order", "send_idle_s", "server", "spool_dir", "spool_floor", "spool_memory",
-                 "submit", "tcp", "tell_front")  # fmt: skip
+                 "order", "secure", "send_idle_s", "server", "spool_dir", "spool_floor",
+                 "spool_memory", "submit", "tcp", "tell_front")  # fmt: skip
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class Site:
         self.log = log
         self.access = access
         self.server = ("localhost", "80")
+        self.secure = False
         self.extra: dict[str, object] = {
             "wsgi.file_wrapper": FileWrapper,
             "gatebridge.protocol": name,
@@ -128,12 +130,12 @@ class Site:
         """Run one request to its end. Raises nothing of the peer's or the application's."""
         begun = monotonic() if self.access is not None else 0.0
         if self.name == "http":
-            self._add_addresses(exchange, request.vars)
+            self.add_addresses(exchange.connection.peer, request.vars)
         environ = exchange.environ = request.vars
         try:
             _, length = self.builder.build(request)
             if self.builder.news:
-                self._notice(exchange, request)
+                self.notice(exchange.connection.peer, request)
             environ.update(self.extra)
             environ["wsgi.errors"] = Errors(exchange)
             environ["gatebridge.timeout"] = exchange.limit_time
@@ -147,7 +149,7 @@ class Site:
             run(self.app, environ, exchange)
         except PeerError as error:  # of build() and _input(): run() raises none
             if self.builder.news:
-                self._notice(exchange, request)
+                self.notice(exchange.connection.peer, request)
             self.refuse(exchange, error)
         except (ConnectionError, TimeoutError):  # the peer left, and nobody wants the answer
             exchange.gone = True
@@ -205,7 +207,7 @@ class Site:
         set_length(environ, spooled.length)
         return Body(spooled, b"", spooled.length)
 
-    def _notice(self, exchange: Exchange, request: Request) -> None:
+    def notice(self, peer: object, request: Request) -> None:
         """What happens now and then: the builder has seen something, or somebody waits."""
         builder = self.builder
         builder.news = False  # first: another thread may raise it meanwhile
@@ -225,7 +227,7 @@ class Site:
         if order.wants(request.vars):
             added: dict[str, object] = {}
             if self.name == "http":
-                self._add_addresses(exchange, added)
+                self.add_addresses(peer, added)
             order.keep(self, request, {name: str(added[name]) for name in added})
 
     def _note_proxy(self) -> None:
@@ -241,10 +243,12 @@ class Site:
 
         self.log.line(*front_line(bind, met.front, met.software, met.sign))
 
-    def _add_addresses(self, exchange: Exchange, variables: dict[str, object]) -> None:
+    def add_addresses(self, peer: object, variables: dict[str, object]) -> None:
+        """What only the owner of the socket knows of an HTTP request."""
         variables["SERVER_NAME"], variables["SERVER_PORT"] = self.server
         variables["SERVER_SOFTWARE"] = "gatebridge"
-        peer = exchange.connection.peer
+        if self.secure:
+            variables["HTTPS"] = "on"
         if isinstance(peer, tuple):
             variables["REMOTE_ADDR"], variables["REMOTE_PORT"] = str(peer[0]), str(peer[1])
         else:
