@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from gatebridge.errors import AppError, PeerError
 from gatebridge.wire.cgi_head import Head
+from gatebridge.wire.request import Request
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -13,7 +14,7 @@ AsgiApplication = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
 class AsyncSource(Protocol):
-    """Where a body comes from. Its bytes end at CONTENT_LENGTH, or are cut there by the engine."""
+    """Where a body comes from: what follows request.body. The engine cuts at CONTENT_LENGTH."""
 
     @property
     def complete(self) -> bool:
@@ -91,3 +92,23 @@ class AsyncOut(Protocol):
 
     def note(self, error: AppError) -> None:
         """One line for the operator: something of this answer was put right."""
+
+
+class AsyncEngine(Protocol):
+    """What serves an application in an event loop: engine.asgi.Asgi, or one for Tornado."""
+
+    async def startup(self) -> None:
+        """Before the first request. Raises AppError where the application refuses to start."""
+
+    async def shutdown(self) -> None:
+        """Behind the last one. Raises AppError, for the log; whoever calls bounds the wait."""
+
+    async def serve(
+        self,
+        request: Request,
+        environ: dict[str, object],
+        length: int,
+        out: AsyncOut,
+        source: AsyncSource,
+    ) -> None:
+        """Answer one request; see Asgi.serve()."""
