@@ -147,6 +147,7 @@ def _site(
     if listener.tcp:
         host, _, port = listener.text.rpartition("://")[2].rpartition(":")
         site.server = (host.strip("[]"), port)
+    site.secure = listener.tls is not None
     site.limit_body = settings.limit_body
     site.header_s = settings.header_timeout
     site.body_idle_s = settings.body_timeout
