@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 from _thread import allocate_lock, get_ident
 from collections import deque
@@ -31,12 +32,15 @@ from gatebridge.serve.scoreboard import begin, end
 from gatebridge.serve.worker_log import WARNING
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
+    from types import FrameType
 
     from gatebridge.serve.exchange import Exchange
     from gatebridge.serve.inbox import Inbox
     from gatebridge.serve.listen import Listener
     from gatebridge.serve.scoreboard import WorkerSlot
+    from gatebridge.serve.site import Site
     from gatebridge.wire.events import Request
 
     Fresh = list[tuple[Exchange, Request]]
@@ -52,8 +56,8 @@ _OUT_OF_FDS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 class Slot:
     """A thread's place. The watch compares serial with seen: equal means stuck since last time."""
 
-    __slots__ = ("began", "exchange", "given_up", "has_turn", "lock", "seen", "serial", "thread",
-                 "view")  # fmt: skip
+    __slots__ = ("began", "exchange", "given_up", "has_turn", "ident", "lock", "seen", "serial",
+                 "thread", "view")  # fmt: skip
 
     def __init__(self, view: memoryview | None) -> None:
         self.view = view  # its place on the scoreboard
@@ -65,6 +69,19 @@ class Slot:
         self.seen = -1
         self.lock = allocate_lock()  # a parked thread waits on it
         self.thread: threading.Thread | None = None
+        self.ident = 0  # what a dump of stacks calls it; 0 before it runs
+
+    def frame(self) -> FrameType | None:
+        """Where it is now."""
+        return sys._current_frames().get(self.ident)
+
+    def interrupt(self, kind: type[BaseException]) -> None:
+        """Raise kind in it, as soon as it runs Python code."""
+        import ctypes  # costs what no other request should pay
+
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(self.ident), ctypes.py_object(kind)
+        )
 
 
 class Loop:
@@ -203,6 +220,7 @@ class Loop:
     # -- one thread
 
     def _poll(self, slot: Slot) -> None:
+        slot.ident = get_ident()
         while not self.stopping:
             try:
                 self._poll_on(slot)
@@ -275,7 +293,11 @@ class Loop:
             listener.site.log.refused_peer(peer, listener.text)
             sock.close()
             return None
-        return Connection(sock, listener.site, peer)
+        return self.connect(sock, listener.site, peer)
+
+    def connect(self, sock: socket.socket, site: Site, peer: object) -> Connection:
+        """A connection as this loop has them."""
+        return Connection(sock, site, peer)
 
     def take_over(self, slot: Slot | None) -> bool:
         """Serve a connection that a stuck worker has passed on. False: there is none."""
@@ -297,7 +319,7 @@ class Loop:
         else:  # nobody of this generation listens there
             os.close(passed.fd)
             return True
-        connection = Connection(listener.adopt(passed.fd), listener.site, passed.peer)
+        connection = self.connect(listener.adopt(passed.fd), listener.site, passed.peer)
         connection.served = passed.served  # a kept one has no deadline for its next request
         self.handle(connection, slot)
         return True
@@ -625,7 +647,7 @@ class Loop:
         path = str(vars.get("REQUEST_URI") or "-").partition("?")[0]  # queries hold secrets (T19)
         line = f"{vars.get('REQUEST_METHOD') or '-'} {path}"
         data = line.encode("utf-8", "backslashreplace")
-        begin(view, get_ident(), now, data, id.encode("ascii", "replace"))
+        begin(view, slot.ident, now, data, id.encode("ascii", "replace"))
         if self.worn_after and self.served >= self.worn_after:
             self.worn_after = 0
             self.worn()

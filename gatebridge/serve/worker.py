@@ -42,6 +42,7 @@ class Worker:
     graceful_s  seconds for requests under way after TERM
     reopen      called for USR1; a supervised worker hears it from its supervisor
     duty        what a supervised worker owes; None for one that is alone
+    watch       the loop's, run in a thread of its own
     """
 
     __slots__ = (
@@ -55,6 +56,7 @@ class Worker:
         "_signals",
         "_wake",
         "_waker",
+        "_watch",
     )
 
     def __init__(
@@ -65,8 +67,10 @@ class Worker:
         graceful_s: float,
         reopen: Callable[[], None],
         duty: Duty | None = None,
+        watch: type[Watch] = Watch,
     ) -> None:
         self._duty = duty
+        self._watch = watch(loop)
         self._loop = loop
         self._listeners = listeners
         self._log = log
@@ -94,7 +98,7 @@ class Worker:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, MASKED)
         os.register_at_fork(after_in_child=self._loop.after_fork)
         self._loop.start()
-        watch = threading.Thread(target=Watch(self._loop).run, name="gatebridge-watch", daemon=True)
+        watch = threading.Thread(target=self._watch.run, name="gatebridge-watch", daemon=True)
         watch.start()
         if duty is None:
             for listener in self._listeners:
