@@ -1,4 +1,4 @@
-"""What an operator names to be served: ``module:app``, ``cgi:/srv/cgi-bin/``, ``static:DIR``."""
+"""What an operator names to be served: ``module:app``, ``cgi:PATH``, ``static:DIR``, an address."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from gatebridge.apps.load import load
 from gatebridge.apps.options import ScriptOptions, parse_options
 from gatebridge.apps.permission import Checked, Trust, check_folder, open_program, owners_of
 from gatebridge.apps.static import Static
+from gatebridge.apps.upstream_options import is_upstream, parse_place
 from gatebridge.errors import AppError, ConfigError
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ def load_target(target: str, folder: str, uid: int | None = None) -> Application
 
     folder  a relative path starts there; modules are looked for there first
     uid     who programs will run as; None: whoever we are
-    raises  ConfigError("target.…"), ConfigError("app.…")
+    raises  ConfigError("target.…"), ConfigError("app.…"), ConfigError("bind.…")
     """
+    if is_upstream(target):
+        return _upstream(target, folder)
     kind, colon, rest = target.partition(":")
     if colon and kind in MODES:
         return _hosted(parse_hosted(target, folder), os.geteuid() if uid is None else uid)
@@ -148,6 +151,12 @@ def _launcher(hosted: Hosted, whom: Trust) -> Launcher:
 
         inner = InProcess(options)
     return Checked(inner, whom, True)
+
+
+def _upstream(target: str, folder: str) -> Application:
+    from gatebridge.apps.upstream import Upstream
+
+    return Upstream(parse_place(target, folder))
 
 
 def _static(target: str, text: str, folder: str) -> Application:
