@@ -1,4 +1,4 @@
-"""One HTTP request of an ASGI application: its receive() and send(), and what it has sent so far."""
+"""One HTTP request of an ASGI application: receive(), send(), and what has been sent so far."""
 
 from gatebridge.engine.asgi_head import asgi_head, plain_fields
 from gatebridge.engine.pages import failure_page, new_incident, refusal_page
@@ -45,7 +45,7 @@ _DONE = Done()
 
 
 class HttpCall:
-    """One request: receive(), send(), and what has been sent so far."""
+    """The two callables of ASGI, as bound methods. finish() or fail() follows the application."""
 
     __slots__ = ("_bodiless", "_ended", "_first", "_head", "_left", "_lost", "_out", "_over",
                  "_request", "_sent", "_source", "_trailers", "_unread", "_whole")  # fmt: skip

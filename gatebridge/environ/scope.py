@@ -23,10 +23,10 @@ _VERSIONS = {
     "HTTP/3": "3",
 }
 _SAFE = "/:@!$&'()*+,;=~"  # RFC 3986 section 3.3, beside what quote() leaves anyway
-_REMEMBERED = 512  # header names
+_REMEMBERED = 512  # names of variables
 _LONGEST = 64  # characters of one that is remembered
 
-_names: dict[str, bytes] = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-length"}
+_names: dict[str, bytes] = {}  # variable -> header, b"" for what is none
 
 
 def http_scope(
@@ -99,13 +99,16 @@ def _below(raw: bytes, script: str, info: str) -> bytes:
 
 
 def _name(variable: str) -> bytes:
-    """The header behind HTTP_NAME, in lower case; remembered."""
-    name = variable[5:].replace("_", "-").lower().encode("latin-1")
+    """The header behind a variable, in lower case, b"" where there is none; remembered."""
+    if variable in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        name = variable.replace("_", "-").lower().encode("ascii")
+    elif variable[:5] == "HTTP_":
+        name = variable[5:].replace("_", "-").lower().encode("latin-1")
+    else:
+        name = b""
     if len(variable) <= _LONGEST:
         if len(_names) >= _REMEMBERED:
             _names.clear()
-            _names["CONTENT_TYPE"] = b"content-type"
-            _names["CONTENT_LENGTH"] = b"content-length"
         _names[variable] = name
     return name
 
@@ -116,10 +119,9 @@ def _headers(env: dict[str, str]) -> list[tuple[bytes, bytes]]:
     for key in env:
         name = _names.get(key)
         if name is None:
-            if key[:5] != "HTTP_":
-                continue
             name = _name(key)
-        headers.append((name, env[key].encode("latin-1")))
+        if name:
+            headers.append((name, env[key].encode("latin-1")))
     return headers
 
 
@@ -131,11 +133,9 @@ def _all_headers(env: dict[str, str], request: Request) -> list[tuple[bytes, byt
             values.setdefault(key, []).append(value)
     headers: list[tuple[bytes, bytes]] = []
     for key in env:
-        name = _names.get(key)
-        if name is None:
-            if key[:5] != "HTTP_":
-                continue
-            name = _name(key)
+        name = _name(key)
+        if not name:
+            continue
         came = values.get(key, [])
         joint = "; " if key == "HTTP_COOKIE" else ", "
         if len(came) < 2 or joint.join(came) != env[key]:
