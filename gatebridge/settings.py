@@ -46,6 +46,7 @@ def option(
 
 WORKERS_MOST = 128  # of all pools: a reload has twice as many for a while
 THREADS_MOST = 128
+CONNECTIONS_MOST = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,20 @@ class Settings:
         placeholder="N",
         least=1,
         most=THREADS_MOST,
+    )
+    worker_class: str = option(
+        "gthread",
+        "What runs application calls: threads (gthread) or gevent's greenlets (gevent), for which "
+        "the standard library is patched in the workers before the application is imported.",
+        choices=("gthread", "gevent"),
+        short="-k",
+    )
+    worker_connections: int = option(
+        1000,
+        "gevent: application calls at once in a worker.",
+        placeholder="N",
+        least=1,
+        most=CONNECTIONS_MOST,
     )
     mount: str | None = option(
         None,
@@ -336,6 +351,13 @@ class Settings:
         placeholder="FILE",
         table="reload",
     )
+    reload_exclude: tuple[str, ...] = option(
+        (),
+        "Pattern of paths whose changes do not reload, as in */generated/*. May be given several "
+        "times.",
+        placeholder="PATTERN",
+        table="reload",
+    )
     pid: str = option("", "File to write the daemon's process id to.", short="-p",
                       placeholder="FILE", daemon=True)  # fmt: skip
     daemon: bool = option(False, "Go to the background when ready.", short="-D", daemon=True)
@@ -432,6 +454,13 @@ class Configuration:
     settings: Settings
     file: str = ""
     origins: dict[str, str] = field(default_factory=dict, compare=False)
+
+
+def calls_at_once(settings: Settings) -> int:
+    """Application calls that a worker may have under way."""
+    if settings.worker_class == "gevent":
+        return settings.worker_connections
+    return settings.threads
 
 
 def worker_count(workers: str) -> int:
