@@ -14,6 +14,7 @@ from gatebridge.serve.printed import Printed
 from gatebridge.serve.stem import LOAD_FAILED
 from gatebridge.serve.waiting import Waiting
 from gatebridge.serve.worker_log import DEBUG, ERROR, INFO, WARNING
+from gatebridge.settings import calls_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,7 +130,7 @@ class Crew:
         for member in self.members.values():
             view = seen.get(member.index)
             running = len(view.running) + view.queued if view else 0
-            threads = view.threads if view else self.pool.settings.threads
+            threads = view.threads if view else calls_at_once(self.pool.settings)
             if running:
                 member.calm = now
             found.append(member.view(running, max(1, threads)))

@@ -29,8 +29,8 @@ _LAST_RESORT = 64  # sockets looked after in one tick
 class Watch:
     """Runs in a thread of its own, for one loop."""
 
-    __slots__ = ("_all_stuck_since", "_calm_since", "_crowded", "_looks", "_loop", "_poll", "_quiet",
-                 "_swept")  # fmt: skip
+    __slots__ = ("_all_stuck_since", "_calm_since", "_crowded", "_looks", "_loop", "_poll",
+                 "_quiet", "_swept")  # fmt: skip
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop

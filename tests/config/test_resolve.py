@@ -30,6 +30,8 @@ VALUES = {
              ("unix:a", "scgi://[::1]:9000")),
     "workers": ("--workers 3", "3", "3"),
     "threads": ("--threads 16", "16", 16),
+    "worker_class": ("-k gevent", '"gevent"', "gevent"),
+    "worker_connections": ("--worker-connections 2000", "2000", 2000),
     "mount": ("--mount /app", '"/app"', "/app"),
     "front": ("--front apache", '"apache"', "apache"),
     "forwarded_allow_ips": ("--forwarded-allow-ips 10.0.0.0/8,unix", '["10.0.0.0/8", "unix"]',
