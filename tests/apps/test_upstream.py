@@ -256,7 +256,7 @@ def test_a_body_of_unknown_length(to: Callable, protocol: str) -> None:
         assert b"Transfer-Encoding: chunked\r\n" in seen
         assert seen.count(b"b") >= 3 * MB
     else:
-        assert f'"CONTENT_LENGTH": "{2000 + 3 * MB}"'.encode() in out.body
+        assert f'["CONTENT_LENGTH", "{2000 + 3 * MB}"]'.encode() in out.body
 
 
 def test_a_body_that_breaks_off(to: Callable) -> None:
@@ -317,10 +317,6 @@ def test_no_answer(to: Callable, handler: Any, status: str, code: str, method: s
 CUT = [
     (says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello"), "upstream.cut"),
     (says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"), "upstream.cut"),
-    (
-        says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nx\r\n"),
-        "upstream.framing",
-    ),
     (
         says_and_waits(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello"),
         "upstream.timeout",
