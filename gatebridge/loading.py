@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatebridge.apps.interface import AUTO, Interface
 from gatebridge.apps.target import load_target
 from gatebridge.errors import GatebridgeError
 from gatebridge.routing.rule import parse_rule
@@ -36,10 +37,11 @@ class Applications:
     split   of the last table(); None where there is no choice
     """
 
-    def __init__(self, routes: RouteBoard | None = None) -> None:
+    def __init__(self, routes: RouteBoard | None = None, interface: Interface = AUTO) -> None:
         self.broken: BaseException | None = None
         self.split: Callable[[dict[str, object]], tuple[str, str, str]] | None = None
         self._routes = routes
+        self._interface = interface
         self._loaded: list[Loaded] = []
 
     def load(self, app: App) -> None:
@@ -49,7 +51,7 @@ class Applications:
         raises  ConfigError("app.…"), ConfigError("target.…")
         """
         if not app.new:
-            self._loaded.append(Loaded(app, load_target(app.target, os.getcwd())))
+            self._loaded.append(Loaded(app, self._target(app.target)))
             return
         number = len(self._loaded)
         legacy = self._side(number, app.target, is_new=False)
@@ -61,10 +63,13 @@ class Applications:
         elif new is not None:
             self._loaded.append(Loaded(app, new))
 
+    def _target(self, target: str) -> Application:
+        return load_target(target, os.getcwd(), None, self._interface)
+
     def _side(self, number: int, target: str, is_new: bool) -> Application | None:
         """None: it does not load, and need not."""
         try:
-            return load_target(target, os.getcwd())
+            return self._target(target)
         except Exception as error:
             board = self._routes
             if board is None or board.is_new(number) == is_new:
@@ -127,7 +132,9 @@ def load_applications(pool: Pool, routes: RouteBoard | None = None) -> Applicati
     """
     for folder in reversed([item for item in pool.settings.pythonpath.split(",") if item]):
         sys.path.insert(0, os.path.abspath(folder))
-    found = Applications(routes)
+    told = pool.settings
+    interface = Interface(told.interface, told.root_path_style, told.lifespan)
+    found = Applications(routes, interface)
     try:
         for app in pool.apps:
             found.load(app)

@@ -89,6 +89,23 @@ class Settings:
         least=1,
         most=CONNECTIONS_MOST,
     )
+    interface: str = option(
+        "auto",
+        "What the application is called by; auto goes by how it looks.",
+        choices=("auto", "wsgi", "asgi", "asgi2", "tornado"),
+    )
+    root_path_style: str = option(
+        "auto",
+        "ASGI: whether a scope's path includes its root_path. The standard's way is include; auto "
+        "takes it for all but Sanic, which needs strip.",
+        choices=("auto", "include", "strip"),
+    )
+    lifespan: str = option(
+        "auto",
+        "ASGI: startup and shutdown events. With auto an application that raises on them does "
+        "without; with on it is not served.",
+        choices=("auto", "on", "off"),
+    )
     mount: str | None = option(
         None,
         "Path the front server put the application at, as in /app; / for the root. Without it "
@@ -262,6 +279,20 @@ class Settings:
         unit="s",
         placeholder="S",
         short="-t",
+    )
+    loop: str = option(
+        "auto",
+        "Event loop of asynchronous applications: uvloop where it is installed (auto), or one of "
+        "the two.",
+        choices=("auto", "asyncio", "uvloop"),
+    )
+    disconnect_timeout: float = option(
+        10.0,
+        "Asynchronous applications: time that a request goes on after its client has left; then "
+        "its task is cancelled. 0 for no end.",
+        unit="s",
+        placeholder="S",
+        table="limits",
     )
     queue_timeout: float = option(
         0.0,

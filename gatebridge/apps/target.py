@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.apps.directory import Directory, Program
+from gatebridge.apps.interface import AUTO, Interface, as_application
 from gatebridge.apps.inventory import take_inventory
 from gatebridge.apps.load import load
 from gatebridge.apps.options import ScriptOptions, parse_options
@@ -33,11 +34,14 @@ class Hosted:
     options: ScriptOptions
 
 
-def load_target(target: str, folder: str, uid: int | None = None) -> Application:
+def load_target(
+    target: str, folder: str, uid: int | None = None, interface: Interface = AUTO
+) -> Application:
     """The application that a target names. It has a close() where it owns processes.
 
-    folder  a relative path starts there; modules are looked for there first
-    uid     who programs will run as; None: whoever we are
+    folder     a relative path starts there; modules are looked for there first
+    uid        who programs will run as; None: whoever we are
+    interface  what is said about an application that is imported
     raises  ConfigError("target.…"), ConfigError("app.…"), ConfigError("bind.…")
     """
     if is_upstream(target):
@@ -47,7 +51,7 @@ def load_target(target: str, folder: str, uid: int | None = None) -> Application
         return _hosted(parse_hosted(target, folder), os.geteuid() if uid is None else uid)
     if colon and kind == "static":
         return _static(target, rest, folder)
-    return load(target, folder)
+    return as_application(load(target, folder), interface, target)
 
 
 def is_hosted(target: str) -> bool:

@@ -39,7 +39,11 @@ class AsyncOut(Protocol):
 
     answer() to end(), file() and hints() raise ConnectionError once the peer has left. answer(),
     start() and file() may refuse a head with AppError, having sent nothing.
+
+    running  the engine puts the application's own awaitable there, for whoever shows its stack
     """
+
+    running: object
 
     @property
     def extensions(self) -> dict[str, dict[str, object]]:

@@ -27,6 +27,8 @@ class Asgi:
     lifespan  its startup and shutdown; None for an application that gets neither
     """
 
+    is_async_engine = True  # what tells it from a WSGI application
+
     __slots__ = ("_app", "_double", "_lifespan", "_state", "_strip", "_version")
 
     def __init__(
@@ -42,6 +44,19 @@ class Asgi:
         self._lifespan = lifespan
         self._version = "2.0" if double else "3.0"
         self._state: dict[str, Any] = {}  # what startup put there, copied for each request
+
+    def __call__(self, environ: dict[str, object], start_response: object) -> tuple[bytes, ...]:
+        """As a WSGI application, which routes take it for: says who is to serve the request.
+
+        Whoever called takes ``environ["gatebridge.asgi"]`` and awaits its serve().
+        """
+        environ["gatebridge.asgi"] = self
+        return ()
+
+    @property
+    def without_lifespan(self) -> str:
+        """Why the application gets no lifespan events; "" where it does."""
+        return self._lifespan.absent if self._lifespan is not None else "it is off"
 
     async def startup(self) -> None:
         """Before the first request. raises AppError("lifespan.failed") with what it says."""
@@ -77,9 +92,11 @@ class Asgi:
             if carried:
                 scope["extensions"] = {name: dict(carried[name]) for name in carried}
             if self._double:
-                await self._app(scope)(call.receive, call.send)
+                coroutine = self._app(scope)(call.receive, call.send)
             else:
-                await self._app(scope, call.receive, call.send)
+                coroutine = self._app(scope, call.receive, call.send)
+            out.running = coroutine
+            await coroutine
             call.finish()
         except GeneratorExit:
             raise
