@@ -8,7 +8,8 @@ import signal
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from gatebridge.assemble import new_loop, serve_listeners
+from gatebridge.aio import begin_loop
+from gatebridge.assemble import new_turning, serve_listeners
 from gatebridge.bind import parse_bind
 from gatebridge.config import resolve
 from gatebridge.errors import GatebridgeError
@@ -79,6 +80,7 @@ class Daemon:
         self._inboxes = {name: Inbox(inboxes.pop(name)) for name in names}
         self._files: dict[str, LogFile] = {}  # opened before privileges are dropped
         self._error_path = configuration.settings.error_logfile
+        self._worker_log: WorkerLog | None = None
         self._file(self._error_path)
 
     def _file(self, path: str) -> LogFile:
@@ -126,6 +128,13 @@ class Daemon:
             self._inboxes[pool.name] = Inbox()
         return self._inboxes[pool.name]
 
+    def _log(self, pool: Pool) -> WorkerLog:
+        """A worker's, which serves one pool."""
+        if self._worker_log is None:
+            file = self._file(self._error_path)
+            self._worker_log = WorkerLog(file, LEVELS[pool.settings.log_level])
+        return self._worker_log
+
     def load_applications(self, pool: Pool, routes: RouteBoard | None) -> Applications:
         return load_applications(pool, routes)
 
@@ -147,15 +156,16 @@ class Daemon:
         loaded = cast("Applications | None", applications)
         try:
             if loaded is None:
-                loaded = load_applications(pool, routes)
+                loaded = self.load_applications(pool, routes)
                 tell_files(channel, pool, loaded.broken)
+            loaded.loop = begin_loop(loaded.sides, pool.settings, self._log(pool), slot)
             app = self._application(pool, loaded, slot, routes)
         except BaseException as error:
             tell_failed(channel, pool, error)
             if loaded is not None:
                 loaded.close()
             return LOAD_FAILED
-        return self._serve(pool, loaded, app, listeners, channel, slot, inbox, routes)
+        return self._serve(pool, loaded, app, listeners, channel, slot, inbox, routes, dump_fd)
 
     def _application(
         self, pool: Pool, loaded: Applications, slot: WorkerSlot, routes: RouteBoard | None
@@ -163,7 +173,11 @@ class Daemon:
         """The application with what stands before it; it has answered its warm-up request."""
         settings = pool.settings
         app = loaded.table(routes.worker(slot.index) if routes is not None else None)
-        if settings.warmup:
+        if settings.warmup and loaded.loop is not None:
+            from gatebridge.serve.aio_warm_up import warm_up_in  # it brings asyncio
+
+            warm_up_in(loaded.loop, app, settings.warmup)
+        elif settings.warmup:
             warm_up(app, settings.warmup)
         if not (settings.status_path or settings.ping_path):
             return app
@@ -187,15 +201,16 @@ class Daemon:
         slot: WorkerSlot,
         inbox: Inbox | None,
         routes: RouteBoard | None,
+        dump_fd: int,
     ) -> int:
         settings = pool.settings
         files = [self._file(path) for path in self._paths(pool)]
-        log = WorkerLog(files[0], LEVELS[settings.log_level])
+        log = self._log(pool)
         access_file = files[1] if len(files) > 1 else None
         if access_file is not None:
             access_file.told = log.lost_lines
         serve_listeners(listeners, app, settings, log, access_file)
-        loop = new_loop(listeners, settings, slot, inbox)
+        loop, watch = new_turning(loaded.loop, listeners, app, settings, slot, inbox, dump_fd)
 
         def reopen(fds: list[int]) -> None:
             self.adopt(pool, fds)
@@ -212,8 +227,9 @@ class Daemon:
         obey = routes.obey if routes is not None else None
         explaining = Explaining([one.site for one in listeners], sock, loaded.split)
         duty = Duty(sock, slot, loop, log, lifetime, reopen, lost, obey, explaining.obey)
+        grace_s = settings.graceful_timeout
         try:
-            return Worker(loop, listeners, log, settings.graceful_timeout, _nothing, duty).run()
+            return Worker(loop, listeners, log, grace_s, _nothing, duty, watch).run()
         finally:
             for error in loaded.close():
                 log.line(WARNING, f"app.close an application could not be closed: {error!r}")

@@ -12,11 +12,13 @@ from gatebridge.apps.target import load_target
 from gatebridge.errors import GatebridgeError
 from gatebridge.routing.rule import parse_rule
 from gatebridge.routing.table import Route, Table, route_table
+from gatebridge.serve.gevent_patch import patch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatebridge.engine.seams import Application
+    from gatebridge.serve.aio_loop import AioLoop
     from gatebridge.serve.route_board import RouteBoard, WorkerRoutes
     from gatebridge.settings import App, Pool
 
@@ -35,14 +37,27 @@ class Applications:
 
     broken  what the last side raised that did not load and does not answer
     split   of the last table(); None where there is no choice
+    loop    of a worker that has asynchronous ones
     """
 
     def __init__(self, routes: RouteBoard | None = None, interface: Interface = AUTO) -> None:
         self.broken: BaseException | None = None
+        self.loop: AioLoop | None = None
         self.split: Callable[[dict[str, object]], tuple[str, str, str]] | None = None
         self._routes = routes
         self._interface = interface
         self._loaded: list[Loaded] = []
+
+    def add(self, app: App, application: Application) -> None:
+        """One that is loaded."""
+        self._loaded.append(Loaded(app, application))
+
+    def change(self, dress: Callable[[Application], Application]) -> None:
+        """Put something around each of them. table() follows."""
+        self._loaded = [
+            Loaded(one.app, dress(one.application), dress(one.new) if one.new else None)
+            for one in self._loaded
+        ]
 
     def load(self, app: App) -> None:
         """Both sides, in a stem or a worker.
@@ -102,6 +117,12 @@ class Applications:
         self.split = made.split if isinstance(made, Table) else None
         return made
 
+    @property
+    def sides(self) -> list[Application]:
+        """All that may answer."""
+        both = [side for one in self._loaded for side in (one.application, one.new)]
+        return [side for side in both if side is not None]
+
     def close(self) -> list[Exception]:
         """They are not needed any more. What went wrong, which keeps none from being closed."""
         found: list[Exception] = []
@@ -128,8 +149,11 @@ def load_applications(pool: Pool, routes: RouteBoard | None = None) -> Applicati
     """Everything that answers a pool's requests.
 
     routes  who answers now, and where is noted what does not load
-    raises  ConfigError("app.…"), ConfigError("target.…"), with those closed that were loaded
+    raises  ConfigError("app.…"), ConfigError("target.…"), with those closed that were loaded;
+            ConfigError("worker.gevent")
     """
+    if pool.settings.worker_class == "gevent":
+        patch()
     for folder in reversed([item for item in pool.settings.pythonpath.split(",") if item]):
         sys.path.insert(0, os.path.abspath(folder))
     told = pool.settings

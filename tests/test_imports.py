@@ -37,6 +37,7 @@ RANKS = {
     "gatebridge.fronts": 7,
     "gatebridge.config": 7,
     "gatebridge.scan": 7,
+    "gatebridge.aio": 8,
     "gatebridge.assemble": 8,
     "gatebridge.front_check": 8,
     "gatebridge.front_install": 8,

@@ -351,6 +351,39 @@ class Loop:
         finally:
             connection.turn.release()
 
+    def take_queue(self, listener: Listener) -> None:
+        """Accept what the kernel has queued: those clients were told that we are there."""
+        while True:
+            connection = self.accept(listener)
+            if connection is None:
+                return
+            self.handle(connection, None)
+
+    def take_inbox(self) -> None:
+        """The same for what other workers have passed on."""
+        while self.take_over(None):
+            continue
+
+    def close_idle(self, fresh_too: bool) -> int:
+        """Close connections between requests; how many are not."""
+        left = 0
+        for connection in list(self.connections.values()):
+            if connection.exchanges or connection.wire.busy:
+                left += 1
+                continue
+            if connection.deadline and not fresh_too:
+                left += 1
+                continue
+            if connection.readable():  # a request that a poller is about to read
+                left += 1
+                continue
+            how = self.pass_on(connection) if self.hands_on else FULL
+            if how == NOT_NOW:
+                left += 1
+            elif how == FULL:
+                self.drop(connection)
+        return left
+
     def abandon(self, slot: Slot, exchange: Exchange) -> None:
         """The watch has answered for a thread: serve the connection's next request without it."""
         connection = exchange.connection
@@ -670,6 +703,17 @@ class Loop:
             if self.watch_asleep:
                 self.watch_asleep = False
                 self.watch_lock.release()
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a thread."""
+        return len(self.pending)
+
+    def obey(self, worn_after: int, worn: Callable[[], None], overdue: Callable[[], None]) -> None:
+        """When to tell whoever watches over this worker, and how."""
+        self.worn_after = worn_after
+        self.worn = worn
+        self.overdue = overdue
 
     @property
     def in_flight(self) -> int:

@@ -23,8 +23,14 @@ def answer_usr1(dump_fd: int, stacks: Callable[[FrameType | None], Stacks]) -> N
     stacks  gives number, name and innermost frame of each; it is told what the signal interrupted
     """
 
+    answer_usr1_with(dump_fd, lambda frame: b"".join([_text(*one) for one in stacks(frame)]))
+
+
+def answer_usr1_with(dump_fd: int, more: Callable[[FrameType | None], bytes]) -> None:
+    """The same for who makes the text: more() gives it, and is told what was interrupted."""
+
     def write(number: int, frame: FrameType | None) -> None:
-        data = b"".join([_text(*one) for one in stacks(frame)])
+        data = more(frame)
         while data:
             try:
                 data = data[os.write(dump_fd, data) :]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gatebridge.environ.build import Builder
     from gatebridge.environ.case import Met
     from gatebridge.serve.access_log import AccessLog
+    from gatebridge.serve.aio_choice import Asynchronous
     from gatebridge.serve.exchange import Exchange
     from gatebridge.serve.explaining import Order
     from gatebridge.serve.worker_log import WorkerLog
@@ -68,6 +69,7 @@ class Site:
     tcp         the listener is no Unix socket
     server      (SERVER_NAME, SERVER_PORT) of an HTTP listener, for environ
     secure      the listener itself speaks TLS, which HTTP ones can for development
+    sole        the only application of an asyncio worker, where nothing stands before it
     submit      hands requests found beside the running one to the loop
     order       a request that somebody waits for; whoever sets it raises builder.news
     tell_front  is told of each front server that is met for the first time
@@ -75,7 +77,7 @@ class Site:
 
     __slots__ = ("_proxy_noted", "access", "app", "bind", "body_idle_s", "builder", "extra", "gate",
                  "header_s", "limit_body", "limits", "linger_s", "log", "name", "new_wire",
-                 "order", "secure", "send_idle_s", "server", "spool_dir", "spool_floor",
+                 "order", "secure", "send_idle_s", "server", "sole", "spool_dir", "spool_floor",
                  "spool_memory", "submit", "tcp", "tell_front")  # fmt: skip
 
     def __init__(
@@ -116,6 +118,7 @@ class Site:
         self.spool_dir: str | None = None
         self.spool_floor = 16 << 20  # bytes
         self._proxy_noted = False
+        self.sole: Asynchronous | None = None
         self.order: Order | None = None
         self.tell_front: Callable[[str, Met], None] = self._log_front
         self.submit: Callable[[list[tuple[Exchange, Request]]], None] = _no_loop
