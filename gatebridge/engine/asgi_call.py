@@ -66,7 +66,7 @@ class HttpCall:
         self._sent = False  # the head is out
         self._whole = False  # the end is out too
         self._over = False  # we ended it, so what the application raises now is no news
-        self._trailers = 0  # 0: none; 1: promised, and dropped; 2: promised and carried
+        self._trailers = 0  # 1: promised, but dropped; 2: promised; 3: due, the body is out
 
     # -- receive()
 
@@ -176,7 +176,7 @@ class HttpCall:
         if type(data) is not bytes:
             data = _as_bytes(data)
         more = bool(message.get("more_body", False))
-        if self._whole:
+        if self._whole or self._trailers == 3:
             self._after_the_end(data, more)
             return _DONE
         if self._bodiless:
@@ -201,6 +201,8 @@ class HttpCall:
     def _first_piece(self, head: Head, data: bytes, more: bool) -> None:
         if more or self._trailers == 2:
             self._out.start(head, data)
+            if not more:
+                self._trailers = 3
         else:
             self._out.answer(head if head.length >= 0 else head.with_length(len(data)), data)
             self._whole = True
@@ -209,9 +211,11 @@ class HttpCall:
     def _last_piece(self, data: bytes) -> None:
         if data:
             self._out.write(data)
-        if self._trailers != 2:
-            self._out.end()
-            self._whole = True
+        if self._trailers == 2:
+            self._trailers = 3
+            return
+        self._out.end()
+        self._whole = True
 
     def _answer_without(self, head: Head, size: int, more: bool) -> None:
         """HEAD, 204 and 304 are answered by the first message: nobody will see the rest."""
@@ -243,8 +247,8 @@ class HttpCall:
             raise AppError("asgi.order", "http.response.trailers, and the start promised none")
         if self._trailers == 1 or self._whole:
             return
-        if not self._sent:
-            raise AppError("asgi.order", "http.response.trailers before the body")
+        if self._trailers == 2:
+            raise AppError("asgi.order", "http.response.trailers before the end of the body")
         self._out.trailers(plain_fields(message.get("headers", ())))
         if not message.get("more_trailers", False):
             self._out.end()
