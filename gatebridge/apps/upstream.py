@@ -46,7 +46,7 @@ class Upstream:
         except AppError as error:
             return failure(error, self._place.text, environ, start_response)
         try:
-            start_response(talk.reply.status, talk.reply.headers)
+            start_response(talk.reply.status, _typed(talk.reply.headers, environ))
         except BaseException:
             talk.close()
             raise
@@ -163,6 +163,15 @@ class _OverFastCgi:
     def _say(self, data: bytes) -> None:
         self._errors.write(data.decode("utf-8", "backslashreplace"))
         self._errors.flush()
+
+
+def _typed(headers: list[tuple[str, str]], environ: dict[str, Any]) -> list[tuple[str, str]]:
+    """CGI asks for a type where HTTP does not (RFC 3875 section 6.3.1, RFC 9110 section 8.3)."""
+    if environ.get("gatebridge.protocol") != "cgi":
+        return headers
+    if any(name.lower() == "content-type" for name, _ in headers):
+        return headers
+    return [*headers, ("Content-Type", "application/octet-stream")]
 
 
 _Asked = _OverHttp | _OverFastCgi

@@ -5,6 +5,7 @@ The back end is the operator's, and yet every length is checked: what it sends g
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from gatebridge.errors import AppError, PeerError
@@ -133,7 +134,7 @@ class HttpReply:
         self.headers = [one for one in fields if one[0].lower() not in gone]
         self.keeps = "close" not in named if version > "HTTP/1.0" else "keep-alive" in named
         self._frame(fields, version, status[:3])
-        self.status = status
+        self.status = status if len(status) > 3 else f"{status} {_reason(status)}"
 
     def _frame(self, fields: Headers, version: str, code: str) -> None:
         """RFC 9112 section 6.3: where the body ends."""
@@ -185,6 +186,14 @@ class HttpReply:
         if surplus:
             self.keeps = False
         return data
+
+
+def _reason(code: str) -> str:
+    """For a status without one, as Hypercorn sends it: PEP 3333 wants words."""
+    try:
+        return HTTPStatus(int(code)).phrase
+    except ValueError:
+        return "Unknown"
 
 
 def _end_of_head(head: bytearray) -> int:

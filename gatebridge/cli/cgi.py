@@ -6,7 +6,7 @@ import os
 
 import click
 
-from gatebridge.apps.load import load
+from gatebridge.apps.target import load_target
 from gatebridge.oneshot import main
 
 
@@ -21,4 +21,4 @@ def command(app: str, mount: str | None, query: tuple[str, ...]) -> None:
 
     Words after APP are ignored: a web server puts the words of an indexed query there.
     """
-    main(load(app, os.getcwd()), mount)
+    main(load_target(app, os.getcwd()), mount)
