@@ -3,7 +3,7 @@
 "Lifespan Protocol" 2.0. An application that raises on it, or returns, does without.
 """
 
-from asyncio import CancelledError, Future, Task, get_running_loop
+from asyncio import CancelledError, Future, Task, get_running_loop, wait
 
 from gatebridge.errors import AppError
 
@@ -20,6 +20,8 @@ _WAITING = 0  # for the application's word on startup
 _RUNNING = 1
 _ABSENT = 2  # it does without
 _ASKED = 3  # to shut down
+_ENDED = 4
+_SILENT = "it returned without a word"
 
 
 class Lifespan:
@@ -57,13 +59,9 @@ class Lifespan:
         self._answer = loop.create_future()
         self._asked = loop.create_future()
         self._task = loop.create_task(self._run())
-        try:
-            fault = await self._answer
-        except CancelledError:
-            self._task.cancel()
-            raise
+        fault = await self._answered(self._answer, self._task)
         if fault:
-            await self._ended()
+            await _end(self._task)
             raise AppError("lifespan.failed", f"the application refuses to start: {fault}")
         if self._state == _ABSENT and self._mode == ON:
             raise AppError("lifespan.raised", f"the application has no lifespan: {self.absent}")
@@ -81,19 +79,18 @@ class Lifespan:
         if self._task.done():
             raise AppError("lifespan.raised", f"it had ended before shutdown: {self.absent}")
         self._asked.set_result(None)
-        try:
-            fault = await self._answer
-        except CancelledError:
-            self._task.cancel()
-            raise
-        await self._ended()
+        fault = await self._answered(self._answer, self._task)
+        await _end(self._task)
         if fault:
             raise AppError("lifespan.failed", f"the application's shutdown failed: {fault}")
 
-    async def _ended(self) -> None:
-        """Wait for the application's own end, so that nothing of it is left in the loop."""
-        if self._task is not None:
-            await self._task
+    async def _answered(self, answer: "Future[str]", task: "Task[None]") -> str:
+        """What the application says; where the wait is cancelled, so is the application."""
+        try:
+            return await answer
+        except CancelledError:
+            await _end(task)
+            raise
 
     async def _run(self) -> None:
         scope = {
@@ -106,7 +103,7 @@ class Lifespan:
                 await self._app(scope)(self._receive, self._send)
             else:
                 await self._app(scope, self._receive, self._send)
-            self._over("it returned without a word")
+            self._over("")
         except GeneratorExit:
             raise
         except BaseException as error:  # SystemExit too: it must not end the loop
@@ -114,18 +111,16 @@ class Lifespan:
             if isinstance(error, CancelledError):
                 raise
 
-    def _over(self, why: str) -> None:
-        """The application has returned or raised."""
+    def _over(self, fault: str) -> None:
+        """The application has returned, or raised what ``fault`` says."""
         if self._state == _WAITING:
             self._state = _ABSENT
-            why_not = "" if self._answer is None or not self._answer.done() else self.absent
-            self.absent = why_not or why
+            self.absent = fault or _SILENT
             self._tell("")
         elif self._state == _RUNNING:
-            self.absent = why
+            self.absent = fault or _SILENT
         elif self._state == _ASKED:
-            returned = why == "it returned without a word"  # then it has cleaned up
-            self._tell("" if returned else why)
+            self._tell(fault)  # to return is to have cleaned up
 
     def _tell(self, fault: str) -> None:
         if self._answer is not None and not self._answer.done():
@@ -148,11 +143,19 @@ class Lifespan:
             self._state = _ABSENT
             self._tell(_said(message))
         elif kind == "lifespan.shutdown.complete" and self._state == _ASKED:
+            self._state = _ENDED
             self._tell("")
         elif kind == "lifespan.shutdown.failed" and self._state == _ASKED:
+            self._state = _ENDED
             self._tell(_said(message))
         else:
             raise AppError("asgi.order", f"{kind!r:.80} does not belong here")
+
+
+async def _end(task: "Task[None]") -> None:
+    """Leave nothing of the application in the loop: it has said all that it has to say."""
+    task.cancel()
+    await wait([task])
 
 
 def _said(message: "Message") -> str:
