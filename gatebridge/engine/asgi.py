@@ -29,7 +29,7 @@ class Asgi:
 
     is_async_engine = True  # what tells it from a WSGI application
 
-    __slots__ = ("_app", "_double", "_lifespan", "_state", "_strip", "_version")
+    __slots__ = ("_app", "_double", "_lifespan", "_state", "_version", "strips_root_path")
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Asgi:
     ) -> None:
         self._app: Any = app
         self._double = double
-        self._strip = strip
+        self.strips_root_path = strip
         self._lifespan = lifespan
         self._version = "2.0" if double else "3.0"
         self._state: dict[str, Any] = {}  # what startup put there, copied for each request
@@ -86,7 +86,7 @@ class Asgi:
         """
         call = HttpCall(request, environ["REQUEST_METHOD"] == "HEAD", length, out, source)
         try:
-            scope = http_scope(request, environ, self._version, self._strip)
+            scope = http_scope(request, environ, self._version, self.strips_root_path)
             scope["state"] = self._state.copy()
             carried = out.extensions
             if carried:
