@@ -45,6 +45,8 @@ RANKS = {
     "gatebridge.loading": 8,
     "gatebridge.daemon": 9,
     "gatebridge.oneshot": 9,
+    "gatebridge.serving": 10,
+    "gatebridge.serving_several": 10,
     "gatebridge.dispatch": 9,
     "gatebridge.relay": 9,
     "gatebridge.relay_baked": 0,

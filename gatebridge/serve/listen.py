@@ -55,14 +55,18 @@ class Listener:
         self._uid = os.geteuid() if bind.options.get("peer") else -1
         self._inode = inode(bind.path) if bind.family == "unix" else None
         sock.setblocking(False)
-        self.tls = tls
+        self.tls: Tls | None = None
         self.text = describe(bind, sock)
         if tls is not None:
-            self.text = self.text.replace("http", "https", 1)
+            self.set_tls(tls)
 
     @property
     def tcp(self) -> bool:
         return self._family != socket.AF_UNIX
+
+    def set_tls(self, tls: Tls) -> None:
+        self.tls = tls
+        self.text = self.text.replace("http", "https", 1)
 
     def accept(self) -> tuple[socket.socket, object]:
         """Take one connection. Its timeout does not matter: all its calls are MSG_DONTWAIT."""
