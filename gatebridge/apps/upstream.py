@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gatebridge.apps.upstream_options import Place
+    from gatebridge.apps.upstream_reply import Reply
 
 # RFC 9110 section 9.2.2: asked twice they do what they do once
 _IDEMPOTENT = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"))
@@ -46,7 +47,7 @@ class Upstream:
         except AppError as error:
             return failure(error, self._place.text, environ, start_response)
         try:
-            start_response(talk.reply.status, _typed(talk.reply.headers, environ))
+            start_response(talk.reply.status, _typed(talk.reply, environ))
         except BaseException:
             talk.close()
             raise
@@ -165,9 +166,10 @@ class _OverFastCgi:
         self._errors.flush()
 
 
-def _typed(headers: list[tuple[str, str]], environ: dict[str, Any]) -> list[tuple[str, str]]:
+def _typed(reply: Reply, environ: dict[str, Any]) -> list[tuple[str, str]]:
     """CGI asks for a type where HTTP does not (RFC 3875 section 6.3.1, RFC 9110 section 8.3)."""
-    if environ.get("gatebridge.protocol") != "cgi":
+    headers = reply.headers
+    if environ.get("gatebridge.protocol") != "cgi" or reply.status[:3] in ("204", "304"):
         return headers
     if any(name.lower() == "content-type" for name, _ in headers):
         return headers

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gatebridge.bind import Bind
 
-_PLACE = re.compile(r"[a-z]+(?:\+unix:|://)")
+_PLACE = re.compile(r"(?:https?|fcgi|fastcgi|scgi|uwsgi)(?:\+unix:|://)")
 _SCHEMES: Final = ("http", "fcgi", "fastcgi")
 _FORMS = "http://HOST:PORT, http+unix:/path, fcgi://HOST:PORT or fcgi+unix:/path"
 _PATH = re.compile(r"(?:/[A-Za-z0-9!$&'()*+,;=:@._~%-]*)*")  # RFC 3986 section 3.3

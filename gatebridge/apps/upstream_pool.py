@@ -58,8 +58,10 @@ class Pool:
             sock = connect(place.bind, place.options.connect)
         except GatebridgeError as error:
             late = error.code in ("connect.timeout", "connect.busy")
-            code = "upstream.connect_timeout" if late else "upstream.connect"
-            raise AppError(code, f"{error.detail} ({error.code})") from None
+            raise AppError(
+                "upstream.connect_timeout" if late else "upstream.connect",
+                f"{error.detail} ({error.code})",
+            ) from None
         sock.setblocking(False)
         if place.bind.family == "tcp":
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,6 +1,7 @@
 """Back ends behind a daemon: gunicorn, uvicorn, Hypercorn, Daphne, PHP-FPM, gatebridge."""
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from gatebridge.errors import PeerError
 from gatebridge.meta import Ask
 from gatebridge.wire.events import Body
 from tests.apps.back_ends import LOTS, command, running, write
-from tests.suite.modes import environment
+from tests.suite.modes import environment, wait_until
 
 # How each is named as a target, and what follows its mount in a URL
 SERVERS = {
@@ -171,6 +172,24 @@ def test_a_back_end_that_ends_and_comes_back(ground: Ground) -> None:
                     body = b"x" if method == "POST" else None
                     assert request(f"unix:{front}", method, "/show", [HOST], body).code == 200
             assert request(f"unix:{front}", "GET", "/show", [HOST]).code == 502
+
+
+def test_uvicorn_over_tcp(ground: Ground) -> None:
+    """It believes 127.0.0.1 without a word."""
+    argv = [sys.executable, "-m", "uvicorn", "--port", "0", "behind_asgi:application"]
+    log = ground.folder / "tcp.log"
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            argv, cwd=ground.folder, env=environment(ground.folder), stdout=out, stderr=out
+        )
+    try:
+        assert wait_until(lambda: "running on http" in log.read_text(), 60), log.read_text()
+        (url,) = re.findall(r"running on (http://127\.0\.0\.1:[0-9]+)", log.read_text())
+        told = json.loads(cgi(ground.folder, url, "/x", "/show"))
+    finally:
+        server.terminate()
+        server.wait(20)
+    assert (told["scheme"], told["client"]) == ("https", "192.0.2.7")
 
 
 # -- PHP-FPM

@@ -35,7 +35,9 @@ def test_places(target: str, protocol: str, where: str, path: str) -> None:
     app.close()
 
 
-@pytest.mark.parametrize("target", ["http:app", "fcgi:app", "shop.wsgi:app", "cgi:/x", "http.py"])
+@pytest.mark.parametrize(
+    "target", ["http:app", "fcgi:app", "shop.wsgi:app", "cgi:/x", "cgi://x", "http.py"]
+)
 def test_modules_are_no_places(target: str) -> None:
     assert not is_upstream(target)
 
@@ -60,7 +62,7 @@ def test_options(target: str, options: UpstreamOptions) -> None:
 BAD = [
     ("https://h:443", "target.malformed", "does TLS"),
     ("scgi://h:1", "target.malformed", "http://HOST:PORT"),
-    ("ftp://h", "target.malformed", "fcgi+unix:/path"),
+    ("uwsgi+unix:/s", "target.malformed", "fcgi+unix:/path"),
     ("http+unix:", "target.malformed", "names no socket"),
     ("http://", "bind.malformed", "host:port"),
     ("http://h:x", "bind.port", "'x'"),
