@@ -8,13 +8,12 @@ protocol after an upgrade (``take_over``). All of it runs in the loop's thread.
 import socket
 import struct
 from _socket import MSG_DONTWAIT, SO_LINGER, SOL_SOCKET
-from asyncio import Future
-from collections import deque
 from select import POLLERR, POLLHUP, POLLIN, poll
 
 from gatebridge.engine.pages import new_incident
 from gatebridge.errors import PeerError
 from gatebridge.serve.aio_exchange import AioExchange
+from gatebridge.serve.aio_sending import AioSender
 from gatebridge.wire.events import (
     DATA,
     Abort,
@@ -25,47 +24,31 @@ from gatebridge.wire.events import (
     Reply,
     Request,
 )
-from gatebridge.wire.http import Http
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from gatebridge.serve.aio_tasks import Tasks
     from gatebridge.serve.site import Site, Wire
 
-Piece = bytes | memoryview
-
-HIGH = 1 << 16  # bytes kept for a peer, beyond which an application should wait
-LOW = 1 << 14  # where it goes on
 _FIRST = 127 << 10  # bytes; takes a small upload whole, and costs a GET no more than less would
-_PIECES = 64  # of one sendmsg
 _REPLIES_MOST = 1 << 20  # bytes of replies kept for a peer that does not read
 _DOOMED_S = 5.0  # for other answers on a connection where one failed half-way
 _RST = struct.pack("ii", 1, 0)
 _POLLRDHUP = 0x2000  # Linux; elsewhere nothing sets it
 
-_FILES: dict[str, dict[str, object]] = {"http.response.pathsend": {}}
-_HTTP: dict[str, dict[str, object]] = {
-    "http.response.pathsend": {},
-    "http.response.early_hint": {},
-    "http.response.trailers": {},
-}
 
-
-class AioConnection:
+class AioConnection(AioSender):
     """A connection and the requests under way on it.
 
     wire      of a connection that another loop had before; None for a new one
     deadline  monotonic; when what is half read must be whole, 0.0 for never
     served    some request was answered
-    progress  monotonic; when the peer last took something of what is kept for it
     """
 
-    __slots__ = ("_doomed", "_drainers", "_linger", "_outbox", "_outbox_size", "_pumped",
-                 "_raw", "_reads", "_writes", "closed", "deadline", "eof", "exchanges", "fd",
-                 "paused", "peer", "progress", "served", "site", "sock", "tasks",
-                 "wire")  # fmt: skip
+    __slots__ = ("_doomed", "_linger", "_raw", "_reads", "deadline", "eof", "exchanges", "paused",
+                 "peer", "served")  # fmt: skip
 
     def __init__(
         self,
@@ -75,32 +58,17 @@ class AioConnection:
         tasks: "Tasks",
         wire: "Wire | None" = None,
     ) -> None:
-        self.sock = sock
-        self.fd = sock.fileno()
-        self.site = site
+        super().__init__(sock, site, tasks, wire)
         self.peer = peer
-        self.tasks = tasks
-        self.wire = wire if wire is not None else site.new_wire(site.limits)
         self.exchanges: dict[int, AioExchange] = {}
-        self.closed = False
         self.eof = False
         self.served = False
         self.paused = False  # the application does not take a body: the peer has to wait
         self.deadline = 0.0
-        self.progress = 0.0
         self._doomed = 0.0  # monotonic; an answer failed half-way beside others: close soon
         self._linger = False  # the answer is out; drop what still comes, then close
-        self._outbox: deque[Piece] = deque()
-        self._outbox_size = 0
         self._reads = False  # the event loop watches for input
-        self._writes = False
-        self._drainers: list[Future[None]] = []
-        self._pumped: list[AioExchange] = []  # they send files
         self._raw: Callable[[bytes], object] | None = None
-
-    @property
-    def extensions(self) -> dict[str, dict[str, object]]:
-        return _HTTP if self.site.name == "http" else _FILES
 
     # -- receiving
 
@@ -270,109 +238,7 @@ class AioConnection:
         for exchange in left:
             exchange.leaves()
 
-    # -- sending
-
-    @property
-    def congested(self) -> bool:
-        return self._outbox_size > HIGH
-
-    async def drained(self, exchange: AioExchange) -> None:
-        """Wait until little is kept for the peer. raises ConnectionResetError"""
-        while self._outbox_size > LOW and not exchange.gone:
-            waiter = self.tasks.new_future()
-            self._drainers.append(waiter)
-            await waiter
-        if exchange.gone:
-            raise ConnectionResetError("the peer has left")
-
-    def send(self, pieces: "Sequence[Piece]") -> None:
-        """Send, or keep what the peer does not take now. raises ConnectionResetError"""
-        if self.closed:
-            raise ConnectionResetError("the peer has left")
-        if not pieces:
-            return
-        count = 0
-        if not self._outbox:
-            try:
-                if len(pieces) == 1:
-                    count = self.sock.send(pieces[0], MSG_DONTWAIT)
-                    if count == len(pieces[0]):
-                        return
-                else:
-                    count = self.sock.sendmsg(pieces[:_PIECES], (), MSG_DONTWAIT)
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                self.lost()
-                raise ConnectionResetError(f"the peer has left: {error}") from None
-        self._keep(pieces, count)
-
-    def _keep(self, pieces: "Sequence[Piece]", count: int) -> None:
-        """Keep what is left of the pieces after count bytes."""
-        for piece in pieces:
-            size = len(piece)
-            if count >= size:
-                count -= size
-                continue
-            self._outbox.append(memoryview(piece)[count:] if count else piece)
-            self._outbox_size += size - count
-            count = 0
-        if self._outbox and not self._writes:
-            self._writes = True
-            self.progress = self.tasks.now()
-            self.tasks.loop.add_writer(self.fd, self.writable)
-
-    def writable(self) -> None:
-        """Send on."""
-        if self.closed:
-            return
-        outbox = self._outbox
-        first = [outbox[at] for at in range(min(len(outbox), _PIECES))]
-        try:
-            count = self.sock.sendmsg(first, (), MSG_DONTWAIT)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.lost()
-            return
-        self.progress = self.tasks.now()
-        self._outbox_size -= count
-        while outbox and count >= len(outbox[0]):
-            count -= len(outbox.popleft())
-        if count:
-            outbox[0] = memoryview(outbox[0])[count:]
-        if not outbox:
-            self._writes = False
-            self.tasks.loop.remove_writer(self.fd)
-        if self._outbox_size <= LOW:
-            self._wake_drainers()
-            for exchange in self._pumped[:]:
-                self.pump(exchange)
-        if not (outbox or self.closed):
-            self.settle()
-
-    def pump(self, exchange: AioExchange) -> None:
-        """Go on with a file that an exchange sends."""
-        if exchange.pump_file():
-            if exchange in self._pumped:
-                self._pumped.remove(exchange)
-        elif exchange not in self._pumped:
-            self._pumped.append(exchange)
-
-    def _wake_drainers(self) -> None:
-        waits, self._drainers = self._drainers, []
-        for waiter in waits:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def early(self, headers: list[tuple[bytes, bytes]]) -> list[Piece]:
-        """A 103, where extensions promise it."""
-        return self.wire.send_hints(headers) if isinstance(self.wire, Http) else []
-
-    def trail(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Fields behind the body, where extensions promise them."""
-        if isinstance(self.wire, Http):
-            self.wire.keep_trailers(headers)
+    # -- the end
 
     def cut(self, exchange: AioExchange) -> None:
         """End an answer that failed half-way; see connection.Connection.cut."""
@@ -404,8 +270,6 @@ class AioConnection:
                 self._linger = True
             if self.paused:
                 self.resume()
-
-    # -- the end
 
     def answered(self) -> None:
         """A request is; what comes next?"""

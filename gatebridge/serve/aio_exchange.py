@@ -7,7 +7,6 @@ take is kept here, up to a window, beyond which the peer is not read from.
 
 import os
 import stat
-from asyncio import Future, Task
 from time import time
 from typing import Any
 
@@ -19,7 +18,8 @@ from gatebridge.wire.cgi_head import Head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from asyncio import Future, Task
+    from collections.abc import Callable
 
     from gatebridge.serve.aio_connection import AioConnection
 
@@ -386,25 +386,3 @@ class AioExchange(Asked):
         if access is not None and self.environ is not None:
             self.started = time()
             access.write(self.environ, self, now - self.began)
-
-
-class Source:
-    """The body of an exchange for the engine: its gone() is a coroutine, the exchange's a fact."""
-
-    __slots__ = ("_exchange",)
-
-    def __init__(self, exchange: AioExchange) -> None:
-        self._exchange = exchange
-
-    @property
-    def complete(self) -> bool:
-        return self._exchange.ended
-
-    def take(self) -> bytes:
-        return self._exchange.take()
-
-    def more(self) -> "Coroutine[Any, Any, bytes]":
-        return self._exchange.more()
-
-    def gone(self) -> "Coroutine[Any, Any, None]":
-        return self._exchange.has_left()

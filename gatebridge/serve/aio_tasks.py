@@ -17,7 +17,8 @@ from gatebridge.errors import AppError, PeerError
 from gatebridge.next_steps import then
 from gatebridge.serve.aio_choice import CHOSEN
 from gatebridge.serve.aio_connection import AioConnection
-from gatebridge.serve.aio_exchange import AioExchange, Source
+from gatebridge.serve.aio_exchange import AioExchange
+from gatebridge.serve.aio_source import Source
 from gatebridge.serve.aio_stacks import lines_of
 from gatebridge.serve.more_stacks import NO_THREAD
 from gatebridge.serve.request_id import request_id
@@ -186,7 +187,9 @@ class Tasks:
         path = str(environ.get("REQUEST_URI") or "-").partition("?")[0]  # queries hold secrets
         line = f"{environ.get('REQUEST_METHOD') or '-'} {path}"
         data = line.encode("utf-8", "backslashreplace")
-        begin(view, NO_THREAD | exchange.serial, exchange.began, data, id.encode("ascii", "replace"))
+        begin(
+            view, NO_THREAD | exchange.serial, exchange.began, data, id.encode("ascii", "replace")
+        )
 
     def answered(self, exchange: AioExchange) -> None:
         """Its answer is complete, or nobody's; its task may go on."""
@@ -207,9 +210,10 @@ class Tasks:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             exchange.connection.site.log.fault(exchange.line, error)
-        if not exchange.finished:
+        if not (exchange.finished or exchange.sends_file):
             exchange.fail(error or AppError("asgi.cancelled", "its task was cancelled"))
-        exchange.environ = None
+        if exchange.finished:
+            exchange.environ = None
         if self.forked:
             os._exit(0)
 
