@@ -31,6 +31,8 @@ def raw_target(environ: dict[str, Any], strip: bool, base: str) -> str:
     path = _as_written(str(environ.get("REQUEST_URI", "")).partition("?")[0], script, info, strip)
     if path is None:
         path = quote(wanted.encode("latin-1"), safe=SAFE)
+    if path[:1] not in ("", "/"):
+        path = "/" + path
     path = base + path or "/"
     query = str(environ.get("QUERY_STRING", ""))
     if query and not (query.isascii() and query.isprintable() and " " not in query):

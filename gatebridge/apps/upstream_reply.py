@@ -130,7 +130,8 @@ class HttpReply:
         if len(fields) > _MOST_FIELDS:
             raise AppError("upstream.too_big", f"its head has {len(fields)} fields")
         named = _tokens(fields, "connection")
-        gone = _OF_CONNECTION | named - {"content-length", "content-type"}
+        # A Status field is for CGI, and would be read as one by the front server.
+        gone = _OF_CONNECTION | named - {"content-length", "content-type"} | {"status"}
         self.headers = [one for one in fields if one[0].lower() not in gone]
         self.keeps = "close" not in named if version > "HTTP/1.0" else "keep-alive" in named
         self._frame(fields, version, status[:3])

@@ -1,10 +1,13 @@
 """The address of a back end: read, or refused with a sentence."""
 
+from pathlib import Path
+
 import pytest
 
 from gatebridge.apps.target import load_target
 from gatebridge.apps.upstream import Upstream
 from gatebridge.apps.upstream_options import UpstreamOptions, is_upstream, parse_place
+from gatebridge.doctor.sessions import find_sessions
 from gatebridge.errors import ConfigError
 
 PLACES = [  # target, its protocol, where, the path before all others
@@ -40,6 +43,12 @@ def test_places(target: str, protocol: str, where: str, path: str) -> None:
 )
 def test_modules_are_no_places(target: str) -> None:
     assert not is_upstream(target)
+
+
+def test_no_module_of_an_address_is_read(tmp_path: Path) -> None:
+    (tmp_path / "http.py").write_text("sessions = {}\n\ndef app(e, s):\n    sessions['a'] = e\n")
+    assert find_sessions("http:app", [str(tmp_path)])
+    assert not find_sessions("http://127.0.0.1:1", [str(tmp_path)])
 
 
 OPTIONS = [

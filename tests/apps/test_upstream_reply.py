@@ -83,7 +83,7 @@ ROWS = [  # bytes, closed behind them -> status, headers, body, done, keeps
       True)),
     ("a Status field is no status", b"HTTP/1.1 404 Not Found\r\nStatus: 200\r\n"
      b"Content-Length: 0\r\n\r\n", False,
-     ("404 Not Found", [("Status", "200"), ("Content-Length", "0")], b"", True, True)),
+     ("404 Not Found", [("Content-Length", "0")], b"", True, True)),
     ("no reason", b"HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", False,
      ("200 OK", [("Content-Length", "0")], b"", True, True)),
     ("no reason known", b"HTTP/1.1 299\r\nContent-Length: 0\r\n\r\n", False,

@@ -38,6 +38,7 @@ TARGETS = [  # SCRIPT_NAME, PATH_INFO, REQUEST_URI, base -> without the mount
     ("/a b", "/x/y", "/a%20b/x%2fy", "", "/x%2fy"),
     ("/%", "/x", "/%25/x", "", "/x"),
     ("/app", "", "/app", "", "/"),
+    ("", "x", "", "/base", "/base/x"),
     ("/app", "", "/app", "/base", "/base"),
     ("/app", "/x", "/app/x", "/base", "/base/x"),
     ("/app", "/x y", "/app/x y", "", "/x%20y"),
