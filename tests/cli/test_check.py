@@ -136,15 +136,8 @@ def test_a_back_end_that_is_not_there_yet_is_noted(folder: Path) -> None:
     assert "back end" not in done.stdout
 
 
-MISSING = [
-    "http://127.0.0.1:1?timeuot=3",
-    "https://h",
-    "fcgi://h",
-    "cgi:absent/",
-    "cgi:bin/b.sh",
-    "cgi:bin/?timeout=soon",
-    "static:absent",
-]
+MISSING = ["http://127.0.0.1:1?timeuot=3", "https://h", "fcgi://h", "cgi:absent/", "cgi:bin/b.sh",
+           "cgi:bin/?timeout=soon", "static:absent"]  # fmt: skip
 
 
 @pytest.mark.parametrize("target", MISSING)
