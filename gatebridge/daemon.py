@@ -43,8 +43,15 @@ if TYPE_CHECKING:
     from gatebridge.settings import Configuration, Pool
 
 
-def serve(asked: Asked, exit_status: Callable[[GatebridgeError], int]) -> int:
-    """Run the daemon until it is stopped. Returns the exit status. raises GatebridgeError"""
+def serve(
+    asked: Asked,
+    exit_status: Callable[[GatebridgeError], int],
+    new: Callable[[Asked, Configuration, Passed, dict[str, list[int]]], Daemon] | None = None,
+) -> int:
+    """Run the daemon until it is stopped. Returns the exit status. raises GatebridgeError
+
+    new  makes the hooks, in the place of Daemon
+    """
     # Whoever sees a socket may send a signal; it waits until somebody can obey it.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     heritage = reexec.inherit()  # what the program before this one left
@@ -55,7 +62,7 @@ def serve(asked: Asked, exit_status: Callable[[GatebridgeError], int]) -> int:
         report = go_background([fd for fds in passed.fds.values() for fd in fds])
     try:
         inboxes = heritage.inboxes if heritage is not None else {}
-        hooks = Daemon(asked, configuration, passed, inboxes)
+        hooks = (new or Daemon)(asked, configuration, passed, inboxes)
         there = heritage.listeners if heritage is not None else ()
         listeners = binds.listen(configuration, there, hooks.bind_all)
         return Supervisor(configuration, listeners, hooks, report, heritage).run()

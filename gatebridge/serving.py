@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +26,7 @@ from gatebridge.serve.restart import (
     is_inner,
     start_again_and_again,
 )
+from gatebridge.serve.tls_option import ADHOC
 from gatebridge.serve.worker import IGNORED, MASKED
 from gatebridge.settings import THREADS_MOST, Settings
 
@@ -38,13 +39,13 @@ if TYPE_CHECKING:
 
     Encryption = ssl.SSLContext | tuple[str, str | None] | str
 
-_ENGINES: Final = {  # reloader_type: engine
+ENGINES: Final = {  # reloader_type: engine
     "auto": "auto",
     "stat": "stat",
     "watchdog": "auto",
     "watchfiles": "watchfiles",
 }
-_LOG: Final = '%h - - %t "%r" %>s %b'
+LOG: Final = '%h - - %t "%r" %>s %b'
 _GRACE_S = 3.0  # for requests under way, before a changed program is started again
 _EVERYBODY = "allow=0.0.0.0/0,::/0"
 _SIGNALS = (*MASKED, *IGNORED, signal.SIGPIPE, signal.SIGCHLD, signal.SIGUSR2, signal.SIGTTIN,
@@ -73,36 +74,41 @@ def run_simple(
 
     raises  TypeError, ValueError: as Werkzeug; UseError("serving.…"), ConfigError, SystemExit
     """
-    if not isinstance(port, int):
-        raise TypeError("port must be an integer")
-    if threaded and processes > 1:
-        raise ValueError("threaded and processes exclude each other: leave one out")
-    if reloader_type not in _ENGINES:
-        known = ", ".join(_ENGINES)
-        raise UseError("serving.reloader", f"reloader_type {reloader_type!r} is none of {known}")
-    if request_handler is not None:
-        warnings.warn("request_handler is not used: this is another server", stacklevel=2)
+    _check(port, threaded, processes, reloader_type, request_handler)
     inner = use_reloader and is_inner()
     listener = _listen(hostname, port, ssl_context, use_reloader and not inner)
-    try:
+    with closing(listener):
         if not inner:
             _tell(listener, hostname)
         if use_reloader and not inner:
             _stay_outside(listener)
             return
-        app = application
-        if static_files:
-            app = StaticFiles(app, static_files)
+        app = StaticFiles(application, static_files) if static_files else application
         if use_debugger:
             app = with_debugger(app, use_evalex, hostname)
-        files = None
-        if inner:
-            engine = _ENGINES[reloader_type]
-            files = Files(engine, list(extra_files or ()), list(exclude_patterns or ()))
+        files = _files(reloader_type, extra_files, exclude_patterns) if inner else None
         server = Server(listener, THREADS_MOST if threaded else 1, processes, passthrough_errors)
         server.run(app, files, reloader_interval)
-    finally:
-        listener.close()
+
+
+def _check(
+    port: object, threaded: bool, processes: int, reloader_type: str, request_handler: object
+) -> None:
+    """raises  TypeError, ValueError, UseError("serving.reloader")"""
+    if not isinstance(port, int):
+        raise TypeError("port must be an integer")
+    if threaded and processes > 1:
+        raise ValueError("threaded and processes exclude each other: leave one out")
+    if reloader_type not in ENGINES:
+        known = ", ".join(ENGINES)
+        raise UseError("serving.reloader", f"reloader_type {reloader_type!r} is none of {known}")
+    if request_handler is not None:
+        warnings.warn("request_handler is not used: this is another server", stacklevel=3)
+
+
+def _files(kind: str, extra: Iterable[str] | None, exclude: Iterable[str] | None) -> Files:
+    """raises  ConfigError("reload.engine")"""
+    return Files(ENGINES[kind], list(extra or ()), list(exclude or ()))
 
 
 def _listen(hostname: str, port: int, tls: Encryption | None, outside: bool) -> Listener:
@@ -125,27 +131,34 @@ def _listen(hostname: str, port: int, tls: Encryption | None, outside: bool) -> 
 def _bind_text(hostname: str, port: int) -> str:
     if is_inner() and SOCKET in os.environ:
         return f"http+fd://{int(os.environ[SOCKET])}"
+    return bind_text(hostname, port)
+
+
+def bind_text(hostname: str, port: int, *options: str) -> str:
+    """A name or an address, or "unix://PATH", as a bind; whoever may reach it may connect."""
     if hostname.startswith("unix://"):
-        return f"http+unix:{os.path.abspath(hostname.removeprefix('unix://'))}"
+        place = f"http+unix:{os.path.abspath(hostname.removeprefix('unix://'))}"
+        return "?".join([place, *(["&".join(options)] if options else [])])
     family = socket.AF_INET6 if ":" in hostname else socket.AF_INET
     try:
         host = str(socket.getaddrinfo(hostname, port, family, socket.SOCK_STREAM)[0][4][0])
     except OSError:
         host = hostname  # the bind says why
+    said = list(options) if is_loopback(host) else [_EVERYBODY, *options]
     place = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    return place if _is_loopback(host) else f"{place}?{_EVERYBODY}"
+    return "?".join([place, *(["&".join(said)] if said else [])])
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     try:
-        return ip_address(host.partition("%")[0]).is_loopback
+        return host == "localhost" or ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
         return False
 
 
 def _context(tls: Encryption, hostname: str) -> ssl.SSLContext:
     """raises  ConfigError("bind.tls"), ConfigError("tls.adhoc"), UseError("serving.tls")"""
-    from gatebridge.serve.tls import ADHOC, adhoc_context, file_context
+    from gatebridge.serve.tls import adhoc_context, file_context
 
     if tls == ADHOC:
         return adhoc_context("" if hostname.startswith("unix://") else hostname)
@@ -195,7 +208,7 @@ class Server:
             workers=str(max(1, processes)),
             threads=threads,
             access_logfile="-",
-            access_logformat=_LOG,
+            access_logformat=LOG,
             log_level="warning",
             graceful_timeout=_GRACE_S,
             limit_body=1 << 62,

@@ -45,6 +45,8 @@ RANKS = {
     "gatebridge.loading": 8,
     "gatebridge.daemon": 9,
     "gatebridge.oneshot": 9,
+    "gatebridge.oneshot_async": 9,
+    "gatebridge.dev": 10,
     "gatebridge.serving": 10,
     "gatebridge.serving_several": 10,
     "gatebridge.dispatch": 9,

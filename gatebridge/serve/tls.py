@@ -14,15 +14,15 @@ import tempfile
 import threading
 from select import POLLIN, POLLOUT, poll
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gatebridge.errors import ConfigError
 from gatebridge.serve.devcert import make_pair
+from gatebridge.serve.tls_option import ADHOC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ADHOC: Final = "adhoc"
 _HANDSHAKE_S = 10.0
 _LINGER_S = 2.0  # for what a client still sends when its answer is out, and at our own end
 _CHUNK = 65_536

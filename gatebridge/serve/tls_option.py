@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gatebridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from gatebridge.bind import Bind
     from gatebridge.serve.tls import Tls
+
+ADHOC: Final = "adhoc"  # a certificate that is made when the listener opens
 
 
 def check_tls(bind: Bind) -> None:
