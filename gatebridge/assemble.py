@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gatebridge.aio import begin_loop, listen
+from gatebridge.apps.interface import Interface, as_application
 from gatebridge.bind import parse_bind
 from gatebridge.environ.build import Builder
 from gatebridge.environ.report import LISTENERS
@@ -60,6 +61,8 @@ def serve_alone(app: Application, settings: Settings, opened: Sequence[Listener]
     """
     if settings.worker_class != "gthread":  # the script has imported its application already
         raise ConfigError("worker.class", f"{settings.worker_class} needs gatebridge serve")
+    said = Interface(settings.interface, settings.root_path_style, settings.lifespan)
+    app = as_application(app, said, "the application")
     error_file = LogFile(settings.error_logfile)
     log = WorkerLog(error_file, LEVELS[settings.log_level])
     access_file = LogFile(settings.access_logfile) if settings.access_logfile else None

@@ -17,7 +17,7 @@ PIECE = 65_536
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory):
-    options = ("--disconnect-timeout", "1", "--body-timeout", "1", "--header-timeout", "1")
+    options = ("--disconnect-timeout", "1", "--body-timeout", "2", "--header-timeout", "1")
     with aio(tmp_path_factory.mktemp("aio"), *options, "--bind", "fcgi://127.0.0.1:0") as live:
         yield live
 
@@ -187,7 +187,7 @@ def _rss(pid: int) -> int:
 
 
 def test_requests_beyond_the_limit_are_refused(tmp_path):
-    with aio(tmp_path, "--limit-connections", "2") as live:
+    with aio(tmp_path, "--limit-connections", "2", "--disconnect-timeout", "0.5") as live:
         held = [live.send(f"/hold/limit{number}") for number in range(2)]
         live.until(lambda: len(live.pool()["workers_list"][0]["running"]) == 2)
         assert live.get("/hello").status == 503
@@ -196,7 +196,7 @@ def test_requests_beyond_the_limit_are_refused(tmp_path):
 
 
 def test_term_lets_requests_end_and_closes_kept_connections(tmp_path):
-    with aio(tmp_path) as live:
+    with aio(tmp_path, "--disconnect-timeout", "0.5") as live:
         kept = live.open("fastcgi")
         kept.sendall(live.data("fastcgi", "/hello"))
         assert answer(kept).body == b"hello"
