@@ -55,9 +55,8 @@ WIRES: dict[str, Callable[[Limits], Wire]] = {
 def serve_alone(app: Application, settings: Settings, opened: Sequence[Listener] = ()) -> int:
     """Serve in this process, without a supervisor, until a signal ends it: .fcgi scripts.
 
-    opened   in the place of settings.bind; closed at the end
-    returns  the exit status
-    raises   ConfigError
+    opened  in the place of settings.bind; closed at the end
+    Returns the exit status. raises ConfigError
     """
     if settings.worker_class != "gthread":  # the script has imported its application already
         raise ConfigError("worker.class", f"{settings.worker_class} needs gatebridge serve")

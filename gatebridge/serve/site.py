@@ -102,7 +102,6 @@ class Site:
         self.log = log
         self.access = access
         self.server = ("localhost", "80")
-        self.secure = False
         self.extra: dict[str, object] = {
             "wsgi.file_wrapper": FileWrapper,
             "gatebridge.protocol": name,
@@ -111,13 +110,12 @@ class Site:
         }
         self.gate = Gate(1 << 20)  # the loop's, once there is one
         self.limit_body = 1 << 30  # bytes
-        self.header_s = 10.0
+        self.header_s, self.linger_s = 10.0, 2.0
         self.body_idle_s = self.send_idle_s = 60.0
-        self.linger_s = 2.0
         self.spool_memory = 1 << 20  # bytes
         self.spool_dir: str | None = None
         self.spool_floor = 16 << 20  # bytes
-        self._proxy_noted = False
+        self._proxy_noted = self.secure = False
         self.sole: Asynchronous | None = None
         self.order: Order | None = None
         self.tell_front: Callable[[str, Met], None] = self._log_front
