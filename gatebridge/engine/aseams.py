@@ -99,7 +99,15 @@ class AsyncOut(Protocol):
 
 
 class AsyncEngine(Protocol):
-    """What serves an application in an event loop: engine.asgi.Asgi, or one for Tornado."""
+    """What serves an application in an event loop: engine.asgi.Asgi, or one for Tornado.
+
+    is_async_engine  True; what tells it from a WSGI application, as which it can be called
+    """
+
+    is_async_engine: bool
+
+    def __call__(self, environ: dict[str, object], start_response: object) -> tuple[bytes, ...]:
+        """``environ["gatebridge.asgi"] = self``, and nothing else."""
 
     async def startup(self) -> None:
         """Before the first request. Raises AppError where the application refuses to start."""
