@@ -101,7 +101,10 @@ def as_application(app: Any, interface: Interface, target: str) -> Application:
         wsgi: Application = app
         return wsgi
     if kind == "tornado":
-        raise ConfigError("app.interface", f"{target}: Tornado's Application is not served yet")
+        from gatebridge.engine.asgi import Asgi  # as below
+        from gatebridge.engine.tornado import TornadoAsgi
+
+        return Asgi(TornadoAsgi(app), False, True, None)  # its routes lie below the mount
     return _asgi(app, interface, kind == "asgi2")
 
 
