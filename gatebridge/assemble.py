@@ -7,13 +7,14 @@ import signal
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gatebridge.aio import begin_loop, listen
+from gatebridge.aio import begin_loop, listen, mix
 from gatebridge.apps.interface import Interface, as_application
 from gatebridge.bind import parse_bind
 from gatebridge.environ.build import Builder
 from gatebridge.environ.report import LISTENERS
 from gatebridge.errors import ConfigError
 from gatebridge.serve.access_log import COMBINED, AccessLog
+from gatebridge.serve.aio_choice import is_async
 from gatebridge.serve.clock import current_date
 from gatebridge.serve.listen import Listener, networks, open_listener, somaxconn
 from gatebridge.serve.log_file import LogFile
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gatebridge.engine.seams import Application
+    from gatebridge.loading import Applications
     from gatebridge.serve.aio_loop import AioLoop
+    from gatebridge.serve.aio_mixed import Mixed
     from gatebridge.serve.inbox import Inbox
     from gatebridge.serve.scoreboard import WorkerSlot
     from gatebridge.settings import Settings
@@ -141,21 +144,24 @@ def new_watch(loop: Loop, settings: Settings, dump_fd: int) -> Callable[[], obje
 
 
 def new_turning(
-    aio: AioLoop | None,
+    loaded: Applications,
     listeners: list[Listener],
     app: Application,
     settings: Settings,
     slot: WorkerSlot,
     inbox: Inbox | None,
     dump_fd: int,
-) -> tuple[Loop | AioLoop, Callable[[], object] | None]:
+) -> tuple[Loop | AioLoop | Mixed, Callable[[], object] | None]:
     """What a supervised worker's requests are served by, and what watches that."""
-    if aio is None:
-        loop = new_loop(listeners, settings, slot, inbox)
-        return loop, new_watch(loop, settings, dump_fd)
-    answer_usr1_with(dump_fd, aio.stacks)
-    listen(aio, listeners, app, inbox)
-    return aio, None
+    aio = loaded.loop
+    if aio is not None:
+        answer_usr1_with(dump_fd, aio.stacks)
+        if all(map(is_async, loaded.sides)):
+            listen(aio, listeners, app, inbox)
+            return aio, None
+    loop = new_loop(listeners, settings, slot, inbox)
+    watch = new_watch(loop, settings, dump_fd)
+    return (loop if aio is None else mix(aio, loop, listeners, loaded.answers)), watch
 
 
 def _listen(text: str) -> Listener:

@@ -217,7 +217,7 @@ class Daemon:
         if access_file is not None:
             access_file.told = log.lost_lines
         serve_listeners(listeners, app, settings, log, access_file)
-        loop, watch = new_turning(loaded.loop, listeners, app, settings, slot, inbox, dump_fd)
+        loop, watch = new_turning(loaded, listeners, app, settings, slot, inbox, dump_fd)
 
         def reopen(fds: list[int]) -> None:
             self.adopt(pool, fds)

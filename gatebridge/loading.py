@@ -38,11 +38,13 @@ class Applications:
     broken  what the last side raised that did not load and does not answer
     split   of the last table(); None where there is no choice
     loop    of a worker that has asynchronous ones
+    answers  who would answer a request, by its environ
     """
 
     def __init__(self, routes: RouteBoard | None = None, interface: Interface = AUTO) -> None:
         self.broken: BaseException | None = None
         self.loop: AioLoop | None = None
+        self.answers: Callable[[dict[str, object]], object] = lambda environ: None
         self.split: Callable[[dict[str, object]], tuple[str, str, str]] | None = None
         self._routes = routes
         self._interface = interface
@@ -115,6 +117,7 @@ class Applications:
             )
         made = route_table(routes, worker, worker)
         self.split = made.split if isinstance(made, Table) else None
+        self.answers = made.answers if isinstance(made, Table) else lambda environ: made
         return made
 
     @property

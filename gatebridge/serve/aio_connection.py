@@ -104,7 +104,7 @@ class AioConnection(AioSender):
             self.lost()
             return
         if not data:
-            self._end_of_input()
+            self.ends()
         elif self._raw is not None:
             self._raw(data)
         elif not self._linger:
@@ -189,7 +189,7 @@ class AioConnection(AioSender):
         except ConnectionError:  # lost() was called
             pass
 
-    def _end_of_input(self) -> None:
+    def ends(self) -> None:
         """The peer has closed its side, or all of it. A body that is not whole is lost.
 
         A Unix socket tells the two apart. Over TCP a front server that gives up looks like one
@@ -273,6 +273,8 @@ class AioConnection(AioSender):
 
     def answered(self) -> None:
         """A request is; what comes next?"""
+        if self.tasks.returned(self):
+            return
         if self.site.name == "http" and not self.wire.closing:
             self.tasks.loop.call_soon(self.next_ahead)
         else:
@@ -294,7 +296,8 @@ class AioConnection(AioSender):
                     self.deadline = self.tasks.now() + self.site.header_s
             else:
                 self.deadline = 0.0
-                self.tasks.rests(self)
+                if not self.tasks.returned(self):
+                    self.tasks.rested(self)
 
     def _start_linger(self) -> None:
         """Closing with unread input would make the kernel throw the answer away."""
@@ -313,6 +316,13 @@ class AioConnection(AioSender):
         if self.exchanges or self.eof or self.closed or self._linger or self._outbox:
             return False
         return not (self._doomed or self._raw is not None or self.wire.busy or self.wire.closing)
+
+    @property
+    def returns(self) -> bool:
+        """Nothing is under way or to be sent, and a further request may come."""
+        if self.exchanges or self.eof or self.closed or self._linger or self._outbox:
+            return False
+        return not (self._doomed or self._raw is not None or self.wire.closing)
 
     def waits_for_input(self) -> bool:
         """Tell whether bytes wait to be received."""

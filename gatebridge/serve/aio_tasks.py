@@ -61,6 +61,7 @@ class Tasks:
         self.worn: Callable[[], None] = _nothing
         self.overdue: Callable[[], None] = _nothing
         self.rested: Callable[[AioConnection], None] = _stays
+        self.returned: Callable[[AioConnection], bool] = _ours
         self.connections: dict[int, AioConnection] = {}
         self.active: dict[int, AioExchange] = {}  # by ident; their tasks are not done
         self.stubborn: dict[int, float] = {}  # ident -> when it was cancelled for its time limit
@@ -87,25 +88,36 @@ class Tasks:
         if self.connections.get(connection.fd) is connection:
             del self.connections[connection.fd]
 
-    def rests(self, connection: AioConnection) -> None:
-        """It has no request under way."""
-        self.rested(connection)
-
     # -- one request
 
     def begin(self, exchange: AioExchange, request: Request) -> None:
         """Run a request. Raises nothing of the peer's or the application's."""
         connection = exchange.connection
         site = connection.site
-        exchange.began = monotonic()
-        environ = exchange.environ = request.vars
         if site.name == "http":
-            site.add_addresses(connection.peer, environ)
+            site.add_addresses(connection.peer, request.vars)
+        exchange.began = monotonic()
+        exchange.environ = request.vars
         try:
-            length = self._prepare(exchange, request, site, environ)
+            _, length = site.builder.build(request)
+            if site.builder.news:
+                site.notice(connection.peer, request)
         except PeerError as error:
             if site.builder.news:
                 site.notice(connection.peer, request)
+            exchange.refuse(error)
+            return
+        request.vars.update(site.extra)
+        self.begin_built(exchange, request, length)
+
+    def begin_built(self, exchange: AioExchange, request: Request, length: int) -> None:
+        """The same for a request whose environ is built. length: of its body"""
+        site = exchange.connection.site
+        environ = exchange.environ = request.vars
+        exchange.began = monotonic()
+        try:
+            length = self._prepare(exchange, request, site, environ, length)
+        except PeerError as error:
             exchange.refuse(error)
             return
         application: Any = site.sole
@@ -127,13 +139,14 @@ class Tasks:
         task.add_done_callback(exchange.task_done)
 
     def _prepare(
-        self, exchange: AioExchange, request: Request, site: "Site", environ: dict[str, object]
+        self,
+        exchange: AioExchange,
+        request: Request,
+        site: "Site",
+        environ: dict[str, object],
+        length: int,
     ) -> int:
-        """The environ; returns the body's length. raises PeerError"""
-        _, length = site.builder.build(request)
-        if site.builder.news:
-            site.notice(exchange.connection.peer, request)
-        environ.update(site.extra)
+        """What the environ has beside variables; the body's length. raises PeerError"""
         environ["gatebridge.timeout"] = exchange.limit_time
         environ["gatebridge.gone"] = exchange.is_gone
         if site.access is not None and site.access.wants_id:
@@ -145,7 +158,7 @@ class Tasks:
             raise PeerError("body.too_big", f"{length} > {site.limit_body} bytes")
         if len(self.active) >= self.most:
             raise PeerError("queue.full", f"{self.most} requests are under way")
-        exchange.received = len(request.body)
+        exchange.received += len(request.body)
         return length
 
     def _choose(self, exchange: AioExchange, site: "Site", environ: dict[str, object]) -> Any:
@@ -266,3 +279,8 @@ def _nothing() -> None:
 
 def _stays(connection: AioConnection) -> None:
     """A kept connection waits for its next request."""
+
+
+def _ours(connection: AioConnection) -> bool:
+    """Nobody else wants a connection."""
+    return False

@@ -505,6 +505,11 @@ class Loop:
         if verdict == CLOSED and self.connections.get(connection.fd) is connection:
             del self.connections[connection.fd]
 
+    def resume(self, connection: Connection) -> None:
+        """Wait for the next request on a connection that was somebody else's."""
+        connection.turn.acquire()
+        self._settle(connection, True)
+
     def _between_requests(self, connection: Connection) -> int:
         """Nothing is under way: give what is half read its deadline, or close when draining."""
         known = connection.fd in self.connections
@@ -588,6 +593,8 @@ class Loop:
                 self._run(slot, exchange, request)
                 if exchange.abandoned:
                     continue
+                if exchange.over == "http":
+                    self.submit(exchange.connection.next_ahead())
             else:
                 exchange.connection.site.release(exchange)
             self._settle(exchange.connection, turn)

@@ -70,13 +70,15 @@ class Site:
     server      (SERVER_NAME, SERVER_PORT) of an HTTP listener, for environ
     secure      the listener itself speaks TLS, which HTTP ones can for development
     sole        the only application of an asyncio worker, where nothing stands before it
+    is_elsewhere  whether a request is for an event loop, by its environ; None: there is none
+    elsewhere   takes such a request over
     submit      hands requests found beside the running one to the loop
     order       a request that somebody waits for; whoever sets it raises builder.news
     tell_front  is told of each front server that is met for the first time
     """
 
-    __slots__ = ("_proxy_noted", "access", "app", "bind", "body_idle_s", "builder", "extra", "gate",
-                 "header_s", "limit_body", "limits", "linger_s", "log", "name", "new_wire",
+    __slots__ = ("_proxy_noted", "access", "app", "bind", "body_idle_s", "builder", "elsewhere",
+                 "extra", "gate", "header_s", "is_elsewhere", "limit_body", "limits", "linger_s", "log", "name", "new_wire",
                  "order", "secure", "send_idle_s", "server", "sole", "spool_dir", "spool_floor",
                  "spool_memory", "submit", "tcp", "tell_front")  # fmt: skip
 
@@ -117,6 +119,8 @@ class Site:
         self.spool_floor = 16 << 20  # bytes
         self._proxy_noted = self.secure = False
         self.sole: Asynchronous | None = None
+        self.is_elsewhere: Callable[[dict[str, object]], bool] | None = None
+        self.elsewhere: Callable[[Exchange, Request, int], bool] = _nowhere
         self.order: Order | None = None
         self.tell_front: Callable[[str, Met], None] = self._log_front
         self.submit: Callable[[list[tuple[Exchange, Request]]], None] = _no_loop
@@ -138,6 +142,9 @@ class Site:
             if self.builder.news:
                 self.notice(exchange.connection.peer, request)
             environ.update(self.extra)
+            if self.is_elsewhere is not None and self.is_elsewhere(environ):
+                if self.elsewhere(exchange, request, length):
+                    return
             environ["wsgi.errors"] = Errors(exchange)
             environ["gatebridge.timeout"] = exchange.limit_time
             environ["gatebridge.gone"] = exchange.is_gone
@@ -258,3 +265,8 @@ class Site:
 
 def _no_loop(fresh: list[tuple[Exchange, Request]]) -> None:
     """A site without a loop has nobody to run a second request."""
+
+
+def _nowhere(exchange: Exchange, request: Request, length: int) -> bool:
+    """A site without an event loop."""
+    return False
