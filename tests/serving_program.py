@@ -12,6 +12,10 @@ import time
 import warnings
 from pathlib import Path
 
+try:
+    import shop  # a module of the program's, where there is one
+except ImportError:
+    shop = None
 HERE = Path(__file__).resolve().parent
 DEADLINE_S = 20.0
 
@@ -32,7 +36,7 @@ def app(environ, start_response):
     seen = {name: value for name, value in environ.items() if isinstance(value, kinds)}
     seen["pid"] = os.getpid()
     seen["held"] = (HERE / "released").exists()
-    seen["version"] = (HERE / "version.txt").read_text()
+    seen["version"] = getattr(shop, "version", "1")
     return [json.dumps(seen).encode()]
 
 
@@ -64,10 +68,6 @@ def main():
     else:
         from gatebridge.serving import run_simple
     warnings.simplefilter("always")
-    try:
-        import shop  # noqa: F401 - a module of the program's, where there is one
-    except ImportError:
-        pass
     arguments = {"hostname": "127.0.0.1", "port": 0, **arguments}
     before = signals()
     run_simple(application=app, **{name: special(value) for name, value in arguments.items()})

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.test_serving import DEADLINE_S, OURS, Served, both, only_ours, served
 
 FAST = {"use_reloader": True, "reloader_interval": 0.05, "reloader_type": "stat"}
 
-_clock = 1_000_000_000
+_clock = int(time.time()) + 1_000  # Werkzeug looks for later times only
 
 
 def write(path: Path, text: str) -> None:
@@ -46,8 +47,7 @@ def test_changed_module_starts_the_program_again(tmp_path, engine, arguments):
     program = start(tmp_path, engine, **arguments)
     try:
         place, before = program.place(), program.seen()["pid"]
-        write(tmp_path / "version.txt", "2")
-        write(tmp_path / "shop.py", "changed = True")
+        write(tmp_path / "shop.py", "version = '2'")
         assert wait_until(lambda: starts(program) == 1), program.said()
         assert program.until_version("2")["pid"] != before
         assert program.place() == place
@@ -90,7 +90,7 @@ def test_extra_files_and_exclude_patterns(tmp_path, engine):
 
 
 @only_ours
-@pytest.mark.parametrize("kind", ["auto", "watchdog", "watchfiles"])
+@pytest.mark.parametrize("kind", ["watchdog", "watchfiles"])
 def test_other_reloaders(tmp_path, engine, kind):
     program = start(tmp_path, engine, reloader_type=kind)
     try:

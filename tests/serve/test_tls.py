@@ -106,6 +106,22 @@ def test_connection_is_kept(daemon, pair):
     assert done.stdout.splitlines()[1::2] == ["1", "0"]  # the second request made none
 
 
+def test_answer_is_whole_though_the_daemon_ends(tmp_path, pair):
+    """The loop has sent it, and the thread that encrypts still has some of it."""
+    (tmp_path / "app.py").write_text(APPLICATION)
+    bind = f"http://127.0.0.1:0?tls={','.join(pair)}"
+    daemon = Daemon(tmp_path, "http", [bind], entry="app:application")
+    try:
+        with client(int(daemon.addresses()[0][1]), pair[0]) as sock:
+            sock.sendall(b"GET /?120 HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            begin = sock.recv(1)
+            daemon.process.terminate()
+            _, _, zeros = (begin + everything(sock)).partition(b"\r\n\r\n")[2].partition(b"\n")
+            assert zeros == bytes(120 * 65_536)
+    finally:
+        daemon.stop()
+
+
 def test_plain_http_is_told_so(daemon):
     with socket.create_connection(("127.0.0.1", daemon[1]), 20) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
