@@ -174,7 +174,8 @@ def test_an_upload(to: Callable, protocol: str, is_live: bool) -> None:
     assert got == [sent] if protocol == "http" else len(out.body) > MB
 
 
-def test_both_ways_at_once(to: Callable) -> None:
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_both_ways_at_once(to: Callable, in_memory: bool) -> None:
     """More than all buffers together: neither side waits for the other's end."""
     piece = bytes(range(256)) * 4096
 
@@ -191,10 +192,10 @@ def test_both_ways_at_once(to: Callable) -> None:
             data = connection.recv(65_536) if left else b""
 
     with listening(handler) as place:
-        asked = uploaded(30 * MB, [piece] * 30)
+        asked = environ("POST", piece * 30) if in_memory else uploaded(30 * MB, [piece] * 30)
         out = ask(to(f"http://{place}"), asked)
     assert bytes(out.body) == piece * 30
-    assert asked["wsgi.input"].largest <= 8192
+    assert in_memory or asked["wsgi.input"].largest <= 8192
 
 
 def test_nobody_reads_so_nothing_more_is_taken(to: Callable) -> None:
@@ -235,6 +236,38 @@ def test_an_early_answer_to_a_large_upload(to: Callable) -> None:
     assert (out.status, bytes(out.body)) == ("413 Content Too Large", b"no!")
 
 
+def test_a_connection_with_half_a_request_is_not_kept(to: Callable) -> None:
+    late = threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        yield b"x" * 10
+        late.wait(30)
+
+    stub = Heads()
+    with listening(stub) as place:
+        app = to(f"http://{place}?idle=1m")
+        assert ask(app, uploaded(20, pieces())).status == "200 OK"
+        assert ask(app).status == "200 OK"
+        late.set()
+        app.close()
+    assert [len(one) for one in stub.seen] == [1, 1]
+
+
+def test_one_shot_cgi_reads_all_of_it(to: Callable) -> None:
+    """The process does so at its end, and not two threads at once."""
+    left = [b"x" * 1000] * 3000
+
+    def pieces() -> Iterator[bytes]:
+        while left:
+            yield left.pop()
+
+    asked = uploaded(3_000_000, pieces())
+    asked["wsgi.run_once"] = True
+    with listening(says(b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n")) as place:
+        assert ask(to(f"http://{place}"), asked).status == "413 No"
+        assert left == []
+
+
 @pytest.mark.parametrize("protocol", ["http", "fcgi"])
 def test_a_body_of_unknown_length(to: Callable, protocol: str) -> None:
     asked = uploaded(0, [b"a" * 2000, b"b" * 3 * MB])
@@ -257,6 +290,14 @@ def test_a_body_of_unknown_length(to: Callable, protocol: str) -> None:
         assert seen.count(b"b") >= 3 * MB
     else:
         assert f'["CONTENT_LENGTH", "{2000 + 3 * MB}"]'.encode() in out.body
+
+
+def test_a_body_in_memory_that_is_short(to: Callable) -> None:
+    stub = Heads()
+    with listening(stub) as place:
+        out = ask(to(f"http://{place}"), environ("POST", b"x") | {"CONTENT_LENGTH": "2"})
+    assert [code for _, code in out.refusals] == ["body.short"]
+    assert stub.seen == []
 
 
 def test_a_body_that_breaks_off(to: Callable) -> None:
@@ -386,6 +427,28 @@ def test_the_client_leaves_in_the_middle(to: Callable) -> None:
         assert left.wait(30)
 
 
+def test_the_client_leaves_with_half_a_body(to: Callable) -> None:
+    """The thread that waits for the rest of it holds nothing open."""
+    left, late = threading.Event(), threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        yield b"x" * 10
+        late.wait(30)
+
+    def handler(connection: socket.socket) -> None:
+        while connection.recv(65_536):
+            pass
+        left.set()
+
+    asked = uploaded(20, pieces(), Live) | {"gatebridge.gone": lambda: True}
+    out = Recorder()
+    out.gone = True
+    with listening(handler) as place:
+        run(to(f"http://{place}"), asked, out)
+        assert left.wait(20)
+        late.set()
+
+
 def test_a_path_that_leads_out_reaches_nobody(to: Callable) -> None:
     stub = Heads()
     with listening(stub) as place:
@@ -406,6 +469,82 @@ def test_connections_are_kept(to: Callable) -> None:
             assert ask(app).status == "200 OK"
         app.close()
     assert [len(one) for one in stub.seen] == [5]
+
+
+def test_idle_ones_are_as_many_as_keep_says(to: Callable) -> None:
+    go = threading.Event()
+    count = [0]
+    ended = threading.Semaphore(0)
+
+    def handler(connection: socket.socket) -> None:
+        count[0] += 1
+        while connection.recv(65_536):
+            connection.sendall(OK[:-1])
+            go.wait(30)
+            connection.sendall(b"k")
+        ended.release()
+
+    with listening(handler) as place:
+        app = to(f"http://{place}?idle=1m&keep=1")
+        both = [app(environ(), quiet), app(environ(), quiet)]
+        assert [next(one) for one in both] == [b"o", b"o"]
+        go.set()
+        assert [next(one) for one in both] == [b"k", b"k"]
+        for one in both:
+            one.close()
+        assert ended.acquire(timeout=20)  # one of them
+        assert not ended.acquire(blocking=False)
+        app.close()
+        assert ended.acquire(timeout=20)
+    assert count == [2]
+
+
+def test_none_is_kept_once_it_is_closed(to: Callable) -> None:
+    go, ended = threading.Event(), threading.Event()
+
+    def handler(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(OK[:-1])
+        go.wait(30)
+        connection.sendall(b"k")
+        connection.recv(1)
+        ended.set()
+
+    with listening(handler) as place:
+        app = to(f"http://{place}?idle=1m")
+        body = app(environ(), quiet)
+        assert next(body) == b"o"
+        app.close()
+        go.set()
+        assert next(body) == b"k"
+        body.close()
+        assert ended.wait(20)
+
+
+@pytest.mark.parametrize("is_live", [False, True])
+def test_what_was_never_sent_is_sent_once_more(
+    to: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_live: bool
+) -> None:
+    """Closed between the look and the request: even a POST, as none of it left."""
+    monkeypatch.setattr(upstream_pool, "_has_news", lambda sock: False)
+    closed = threading.Event()
+    bodies: list[bytes] = []
+
+    def handler(connection: socket.socket) -> None:
+        bodies.append(read_body(connection))
+        connection.sendall(OK)
+        connection.close()
+        closed.set()
+
+    with listening(handler, tmp_path / "s") as place:
+        app = to(f"http+unix:{place}?idle=1m")
+        for _ in range(2):
+            asked = uploaded(4, [b"bo", b"dy"], Live) if is_live else environ("POST", b"body")
+            assert ask(app, asked).status == "200 OK"
+            assert closed.wait(20)
+            closed.clear()
+        app.close()
+    assert bodies == [b"body", b"body"]
 
 
 NOT_KEPT = [
