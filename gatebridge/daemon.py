@@ -210,9 +210,8 @@ class Daemon:
         routes: RouteBoard | None,
         dump_fd: int,
     ) -> int:
-        settings = pool.settings
+        settings, log = pool.settings, self._log(pool)
         files = [self._file(path) for path in self._paths(pool)]
-        log = self._log(pool)
         access_file = files[1] if len(files) > 1 else None
         if access_file is not None:
             access_file.told = log.lost_lines
@@ -232,11 +231,10 @@ class Daemon:
         )
         lost = lambda: sum(file.lost for file in files)  # noqa: E731 - two words in place
         obey = routes.obey if routes is not None else None
-        explaining = Explaining([one.site for one in listeners], sock, loaded.split)
-        duty = Duty(sock, slot, loop, log, lifetime, reopen, lost, obey, explaining.obey)
-        grace_s = settings.graceful_timeout
+        explain = Explaining([one.site for one in listeners], sock, loaded.split).obey
+        duty = Duty(sock, slot, loop, log, lifetime, reopen, lost, obey, explain)
         try:
-            return Worker(loop, listeners, log, grace_s, _nothing, duty, watch).run()
+            return Worker(loop, listeners, log, lifetime.grace_s, _nothing, duty, watch).run()
         finally:
             for error in loaded.close():
                 log.line(WARNING, f"app.close an application could not be closed: {error!r}")

@@ -318,7 +318,8 @@ class AioExchange(Asked):
 
     def trailers(self, headers: list[tuple[bytes, bytes]]) -> None:
         self._check()
-        self.connection.trail(headers)
+        if "trailers" in str((self.environ or {}).get("HTTP_TE", "")).lower():
+            self.connection.trail(headers)
 
     def cut(self, error: BaseException) -> None:
         if not self.finished:

@@ -13,7 +13,7 @@ import threading
 from concurrent.futures import TimeoutError as TooLate
 from typing import TYPE_CHECKING, Any
 
-from gatebridge.errors import ConfigError
+from gatebridge.errors import AppError, ConfigError
 from gatebridge.serve.aio_connection import AioConnection
 from gatebridge.serve.aio_stacks import as_thread, frames_of
 from gatebridge.serve.aio_tasks import TICK_S, Tasks
@@ -323,7 +323,10 @@ class AioLoop:
         if tasks:
             await asyncio.wait(tasks, timeout=_ANSWER_S)
         for application in self._begun:
-            await application.shutdown()
+            try:
+                await application.shutdown()
+            except AppError as error:
+                self.log.note(error, "at the end")
         for connection in list(self.tasks.connections.values()):
             connection.close()
         await self.loop.shutdown_asyncgens()

@@ -63,6 +63,8 @@ VALUES = {
     "process_idle_timeout": ("--process-idle-timeout 1h", '"1h"', 3600.0),
     "preload": ("--preload", "true", True),
     "timeout": ("--timeout 30s", '"30s"', 30.0),
+    "loop": ("--loop asyncio", '"asyncio"', "asyncio"),
+    "disconnect_timeout": ("--disconnect-timeout 3", "3", 3.0),
     "queue_timeout": ("--queue-timeout 2s", "2", 2.0),
     "max_requests": ("--max-requests 1000", "1000", 1000),
     "max_requests_jitter": ("--max-requests-jitter 50", "50", 50),
