@@ -97,7 +97,7 @@ class Settings:
     root_path_style: str = option(
         "auto",
         "ASGI: whether a scope's path includes its root_path. The standard's way is include; auto "
-        "takes it for all but Sanic, which needs strip.",
+        "takes it for all but Sanic and Falcon, which need strip.",
         choices=("auto", "include", "strip"),
     )
     lifespan: str = option(

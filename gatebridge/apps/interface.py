@@ -15,6 +15,10 @@ INTERFACES: Final = ("auto", "wsgi", "asgi", "asgi2", "tornado")
 ROOT_PATHS: Final = ("auto", "include", "strip")
 LIFESPANS: Final = ("auto", "on", "off")
 
+_STRIPPED: Final = (  # 404 for any path that includes root_path
+    ("sanic.app", "Sanic"),
+    ("falcon.asgi.app", "App"),
+)
 _EMPTY: Final = inspect.Parameter.empty
 _POSITIONAL: Final = (
     inspect.Parameter.POSITIONAL_ONLY,
@@ -114,7 +118,7 @@ def _asgi(app: Any, interface: Interface, double: bool) -> Application:
 
     strip = interface.root_path == "strip"
     if interface.root_path == "auto":
-        strip = _has_base(app, "sanic.app", "Sanic")  # 404 for any path that includes it
+        strip = any(_has_base(app, module, name) for module, name in _STRIPPED)
     lifespan = None
     if interface.lifespan != "off":
         lifespan = Lifespan(app, double, interface.lifespan)

@@ -82,13 +82,20 @@ class FrontMode(Mode):
         return f"--- log of {self.server.name}\n{said}\n{super().trouble(since)}"
 
 
-def write_shim(folder: Path, shim: Path, *options: str) -> None:
+def write_shim(
+    folder: Path,
+    shim: Path,
+    *options: str,
+    app: str = ENTRY,
+    env: dict[str, str] | None = None,
+) -> None:
+    """env: in place of that of all our own processes"""
     made = subprocess.run(
         [
-            *(sys.executable, "-m", "gatebridge", "shim", "new", ENTRY, str(shim)),
+            *(sys.executable, "-m", "gatebridge", "shim", "new", app, str(shim)),
             *("--folder", str(folder), *options),
         ],
-        env=environment(folder),
+        env=env or environment(folder),
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
