@@ -128,9 +128,9 @@ class Crew:
         seen = {} if self.plan.mode == "static" else self._house.views(now)
         found = []
         for member in self.members.values():
-            view = seen.get(member.index)
-            running = len(view.running) + view.queued if view else 0
-            threads = view.threads if view else calls_at_once(self.pool.settings)
+            running, threads = 0, calls_at_once(self.pool.settings)
+            if (view := seen.get(member.index)) is not None:
+                running, threads = len(view.running) + view.queued, view.threads
             if running:
                 member.calm = now
             found.append(member.view(running, max(1, threads)))
