@@ -13,7 +13,7 @@ from gatebridge.bind import parse_bind
 from gatebridge.errors import ConfigError
 from gatebridge.serve import devcert, tls
 from gatebridge.serve.listen import examine, open_listener
-from tests.serve.live import everything
+from tests.serve.live import DEADLINE_S, everything
 from tests.suite.modes import Daemon
 
 APPLICATION = """
@@ -113,11 +113,12 @@ def test_answer_is_whole_though_the_daemon_ends(tmp_path, pair):
     daemon = Daemon(tmp_path, "http", [bind], entry="app:application")
     try:
         with client(int(daemon.addresses()[0][1]), pair[0]) as sock:
-            sock.sendall(b"GET /?120 HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            sock.sendall(b"GET /?80 HTTP/1.0\r\nHost: localhost\r\n\r\n")
             begin = sock.recv(1)
             daemon.process.terminate()
             _, _, zeros = (begin + everything(sock)).partition(b"\r\n\r\n")[2].partition(b"\n")
-            assert zeros == bytes(120 * 65_536)
+            assert zeros == bytes(80 * 65_536)
+        assert daemon.process.wait(DEADLINE_S) == 0  # a second TERM could meet its last moment
     finally:
         daemon.stop()
 
