@@ -131,8 +131,7 @@ class Crew:
             running, threads = 0, calls_at_once(self.pool.settings)
             if (view := seen.get(member.index)) is not None:
                 running, threads = len(view.running) + view.queued, view.threads
-            if running:
-                member.calm = now
+            member.calm = now if running else member.calm
             found.append(member.view(running, max(1, threads)))
         if self.stem is not None and (self.stem.state == STARTING or not self.stem.wanted):
             found.append(self.stem.view(0, 1))
