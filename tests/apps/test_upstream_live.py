@@ -16,6 +16,9 @@ from gatebridge.errors import PeerError
 from gatebridge.meta import Ask
 from gatebridge.wire.events import Body
 from tests.apps.back_ends import LOTS, command, running, write
+from tests.cgi import ask
+from tests.cli.run import run
+from tests.relay_stand import stop_daemons
 from tests.suite.modes import environment, wait_until
 
 # How each is named as a target, and what follows its mount in a URL
@@ -261,6 +264,25 @@ def test_cgi_in_front_of_uvicorn(ground: Ground) -> None:
     assert (told["mount"], told["path"]) == ("/uvicorn", "/uvicorn/show")
     body = b"x" * 1_000_000
     assert cgi(ground.folder, target, "/uvicorn", "/echo", body) == body
+
+
+def test_a_shim_in_front_of_uvicorn(ground: Ground) -> None:
+    """A relay in a cgi-bin, the daemon that it starts, and uvicorn behind that."""
+    ground.start("uvicorn")
+    target, shim = f"http+unix:{ground.folder}/uvicorn", ground.folder / "app.cgi"
+    with tempfile.TemporaryDirectory(prefix="gb-") as state:
+        done = run(ground.folder, "shim", "new", target, str(shim), "--state-dir", state)
+        assert done.returncode == 0, done.stderr
+        asked = {"SCRIPT_NAME": "/uvicorn", "PATH_INFO": "/show", "REQUEST_URI": "/uvicorn/show"}
+        try:
+            answers = [ask([str(shim)], **asked, **dict(OVER_TLS)) for _ in range(2)]
+        finally:
+            stop_daemons(Path(state))
+    for answer in answers:
+        assert answer.status == "200 OK", answer
+        told = json.loads(answer.body)
+        assert (told["scheme"], told["client"]) == ("https", "192.0.2.7")
+        assert (told["mount"], told["path"]) == ("/uvicorn", "/uvicorn/show")
 
 
 @contextmanager
