@@ -39,7 +39,7 @@ class AioExchange(Asked):
 
     __slots__ = ("_ended_waits", "_file", "_file_left", "_offset", "_pieces", "_reader",
                  "abandoned", "began", "connection", "ended", "error", "finished", "id",
-                 "idle_since", "left_at", "length", "place", "place_at", "received", "release",
+                 "idle_since", "left_at", "most", "place", "place_at", "received", "release",
                  "running", "serial", "soft_gone", "task", "timeout_s", "unread")  # fmt: skip
 
     def __init__(self, connection: "AioConnection", id: int, ended: bool) -> None:
@@ -50,7 +50,7 @@ class AioExchange(Asked):
         self.error: PeerError | None = None  # why the body cannot be read on
         self.unread = 0  # bytes of body that nobody took
         self.received = 0  # bytes of body in all
-        self.length = 0  # bytes of body announced, -1 unknown
+        self.most = connection.site.limit_body  # bytes of body
         self.began = 0.0
         self.left_at = 0.0
         self.idle_since = 0.0  # monotonic; when a read began to wait for a byte
@@ -129,8 +129,8 @@ class AioExchange(Asked):
     def arrived(self, data: bytes) -> None:
         """A piece of the body has come."""
         self.received += len(data)
-        if self.received > self.connection.site.limit_body and self.error is None:
-            most = self.connection.site.limit_body
+        if self.received > self.most and self.error is None:
+            most = self.most
             self.fail_body(PeerError("body.too_big", f"more than {most} bytes"))
         if self.error is not None or self.finished:
             return

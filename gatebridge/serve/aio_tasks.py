@@ -15,6 +15,7 @@ from typing import Any
 from gatebridge.engine.pages import new_incident, timeout_page
 from gatebridge.errors import AppError, PeerError
 from gatebridge.next_steps import then
+from gatebridge.routing.limits import CountedInput
 from gatebridge.serve.aio_choice import CHOSEN
 from gatebridge.serve.aio_connection import AioConnection
 from gatebridge.serve.aio_exchange import AioExchange
@@ -176,6 +177,9 @@ class Tasks:
             chosen = environ.pop(CHOSEN, None)
             if chosen is not None:
                 exchange.release = getattr(result, "close", None)
+                counted = environ["wsgi.input"]
+                if isinstance(counted, CountedInput):
+                    exchange.most = counted.most
                 return chosen
             body = b"".join(result)
             if not heads:

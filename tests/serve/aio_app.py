@@ -220,3 +220,8 @@ def old(environ, start_response):
             fifo.read()
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"wsgi {threading.current_thread().name} {environ['SCRIPT_NAME']}".encode()]
+
+
+async def whole(scope, receive, send):
+    """The same, by the whole path."""
+    await app({**scope, "root_path": ""}, receive, send)

@@ -163,7 +163,7 @@ def test_nonsense_closes_the_connection_and_is_logged(live, protocol):
         "http": b"\x16\x03\x01",
     }
     with live.open(protocol) as sock:
-        sock.sendall(nonsense + b"\r\n\r\n")
+        sock.sendall(nonsense[protocol] + b"\r\n\r\n")
         while sock.recv(65_536):
             continue
     live.until_log(f"from {protocol} peer")
