@@ -25,7 +25,8 @@ http {{
     location /fastcgi/ {{ {fastcgi} fastcgi_keep_conn on; fastcgi_pass kept; }}
     location /scgi/ {{ {scgi} scgi_pass unix:{folder}/s.scgi; }}
     location /uwsgi/ {{ {uwsgi} uwsgi_pass unix:{folder}/s.uwsgi; }}
-    location /http/ {{ proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass http://unix:{folder}/s.http:; }}
+    proxy_http_version 1.1; proxy_set_header Connection "";
+    location /http/ {{ proxy_pass http://unix:{folder}/s.http:; }}
   }}
 }}
 """

@@ -1,4 +1,4 @@
-"""What a daemon does for ASGI applications as for others: boot, time limits, logs, routes, pages."""
+"""What a daemon does for ASGI applications: boot, time limits, logs, routes, pages."""
 
 import json
 import os
