@@ -80,7 +80,7 @@ def application(environ, start_response):
     elif what == "count":
         sum(range(10**10))
     elif what == "body":
-        body = b"%d" % len(environ["wsgi.input"].read())
+        body = b"%d" % len(environ["wsgi.input"].read(*[int(size) for size in name.split()]))
     elif what == "says":
         body = repr((PATCHED, environ["wsgi.multithread"])).encode()
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -153,11 +153,12 @@ def test_multiplexed_requests_are_answered_as_they_end(shared: Whole) -> None:
             assert whole(kept.read("abc".index(name) + 1)) == "here"
 
 
+@pytest.mark.parametrize("path", ["/body", "/body/300000"], ids=["all", "sized"])
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda name: name or "fastcgi")
-def test_slow_uploads_hold_up_nobody(shared: Whole, protocol: str) -> None:
+def test_slow_uploads_hold_up_nobody(shared: Whole, protocol: str, path: str) -> None:
     live = shared
     with contextlib.ExitStack() as stack:
-        data = request_bytes("/body", protocol, b"b" * 300_000)
+        data = request_bytes(path, protocol, b"b" * 300_000)
         slow = []
         for _ in range(5):
             sock = live.connect(protocol)
@@ -326,6 +327,16 @@ def test_idle_worker_sleeps(shared: Whole) -> None:
         return wakes() - before < 8  # ten and more while the watch looks
 
     shared.until(rests, "it does not rest")
+
+
+def test_asynchronous_application_is_refused(tmp_path: Path) -> None:
+    app = "async def application(scope, receive, send):\n    pass\n"
+    done = Whole(tmp_path, "-k", "gevent", app=app, ready=False)
+    try:
+        assert done.wait() != 0
+        assert "worker.class" in done.log()
+    finally:
+        done.stop()
 
 
 def test_program_without_gevent_says_so(tmp_path: Path) -> None:
