@@ -249,3 +249,32 @@ def test_the_command_takes_an_interface(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "gatebridge", "cgi", "--interface", "asgi", "shop:app"]
     done = ask(command, folder=tmp_path, PYTHONPATH=str(cgi.ROOT))
     assert (done.code, done.body) == (0, b"http")
+
+
+def test_a_shim_of_its_own_answers(tmp_path: Path) -> None:
+    code = INNER + "async def app(scope, receive, send):\n    await inner(scope, receive, send)\n"
+    (tmp_path / "shop.py").write_text(code)
+    command = [sys.executable, "-m", "gatebridge", "shim", "new", "shop:app", "app.cgi"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(cgi.ROOT)}
+    subprocess.run([*command, "--oneshot"], cwd=tmp_path, env=environment, check=True,
+                   capture_output=True, timeout=DEADLINE_S)  # fmt: skip
+    done = ask([str(tmp_path / "app.cgi")])
+    assert (done.code, done.body, done.errors) == (0, b"http", "")
+
+
+TORNADO = """
+import tornado.web
+
+class Page(tornado.web.RequestHandler):
+    def get(self):
+        self.write(self.request.path)
+
+app = tornado.web.Application([("/.*", Page)])
+"""
+
+
+def test_tornado_answers(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(TORNADO)
+    command = [sys.executable, "-m", "gatebridge", "cgi", "shop:app"]
+    done = ask(command, folder=tmp_path, PYTHONPATH=str(cgi.ROOT))
+    assert (done.code, done.status, done.body) == (0, "200 OK", b"/x")
