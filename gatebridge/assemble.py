@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
+from gatebridge.aio import begin_loop, listen, mix
+from gatebridge.apps.interface import Interface, as_application
 from gatebridge.bind import parse_bind
 from gatebridge.environ.build import Builder
 from gatebridge.environ.report import LISTENERS
+from gatebridge.errors import ConfigError
 from gatebridge.serve.access_log import COMBINED, AccessLog
+from gatebridge.serve.aio_choice import is_async
 from gatebridge.serve.clock import current_date
 from gatebridge.serve.listen import Listener, networks, open_listener, somaxconn
 from gatebridge.serve.log_file import LogFile
 from gatebridge.serve.loop import Loop
+from gatebridge.serve.more_stacks import answer_usr1, answer_usr1_with
 from gatebridge.serve.site import Site, Wire
+from gatebridge.serve.watch_thread import Watch
 from gatebridge.serve.worker import MASKED, Worker
 from gatebridge.serve.worker_log import LEVELS, WARNING, WorkerLog
-from gatebridge.settings import worker_count
+from gatebridge.settings import calls_at_once, worker_count
 from gatebridge.wire.events import Limits
 from gatebridge.wire.fastcgi import FastCGI
 from gatebridge.wire.http import Http
@@ -25,9 +32,12 @@ from gatebridge.wire.scgi import Scgi
 from gatebridge.wire.uwsgi import Uwsgi
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gatebridge.engine.seams import Application
+    from gatebridge.loading import Applications
+    from gatebridge.serve.aio_loop import AioLoop
+    from gatebridge.serve.aio_mixed import Mixed
     from gatebridge.serve.inbox import Inbox
     from gatebridge.serve.scoreboard import WorkerSlot
     from gatebridge.settings import Settings
@@ -45,25 +55,32 @@ WIRES: dict[str, Callable[[Limits], Wire]] = {
 }
 
 
-def serve_alone(app: Application, settings: Settings) -> int:
+def serve_alone(app: Application, settings: Settings, opened: Sequence[Listener] = ()) -> int:
     """Serve in this process, without a supervisor, until a signal ends it: .fcgi scripts.
 
-    returns  the exit status
-    raises   ConfigError
+    opened  in the place of settings.bind; closed at the end
+    Returns the exit status. raises ConfigError
     """
+    if settings.worker_class != "gthread":  # the script has imported its application already
+        raise ConfigError("worker.class", f"{settings.worker_class} needs gatebridge serve")
+    said = Interface(settings.interface, settings.root_path_style, settings.lifespan)
+    app = as_application(app, said, "the application")
     error_file = LogFile(settings.error_logfile)
     log = WorkerLog(error_file, LEVELS[settings.log_level])
     access_file = LogFile(settings.access_logfile) if settings.access_logfile else None
-    listeners: list[Listener] = []
+    listeners = list(opened)
+    aio = begin_loop([app], settings, log)
     # Whoever sees the socket may send TERM; it waits until somebody drains and removes the socket.
     signal.pthread_sigmask(signal.SIG_BLOCK, MASKED)
     try:
-        for text in settings.bind:
+        for text in settings.bind if not opened else ():
             listeners.append(_listen(text))
         serve_listeners(listeners, app, settings, log, access_file)
     except BaseException:
         for listener in listeners:
             listener.close()
+        if aio is not None:
+            aio.stop()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, MASKED)
         raise
 
@@ -72,8 +89,12 @@ def serve_alone(app: Application, settings: Settings) -> int:
         if access_file is not None:
             access_file.reopen()
 
+    if aio is not None:
+        listen(aio, listeners, app)
+        return Worker(aio, listeners, log, settings.graceful_timeout, reopen).run()
     loop = new_loop(listeners, settings)
-    return Worker(loop, listeners, log, settings.graceful_timeout, reopen).run()
+    watch = Watch(loop).run
+    return Worker(loop, listeners, log, settings.graceful_timeout, reopen, None, watch).run()
 
 
 def serve_listeners(
@@ -101,10 +122,46 @@ def new_loop(
 ) -> Loop:
     """slot and inbox: of a supervised worker."""
     siblings = slot is not None and worker_count(settings.workers) > 1
-    loop = Loop(listeners, settings.threads, settings.max_queue, slot, inbox, siblings)
+    new: type[Loop] = Loop
+    if settings.worker_class == "gevent":
+        from gatebridge.serve.gevent_loop import GeventLoop  # only where gevent is
+
+        new = GeventLoop
+    loop = new(listeners, calls_at_once(settings), settings.max_queue, slot, inbox, siblings)
     loop.timeout_s = settings.timeout
     loop.queue_s = settings.queue_timeout
     return loop
+
+
+def new_watch(loop: Loop, settings: Settings, dump_fd: int) -> Callable[[], object]:
+    """What a supervised worker's loop is watched by. dump_fd: where its stacks go on USR1"""
+    if settings.worker_class != "gevent":
+        return Watch(loop).run
+    from gatebridge.serve.gevent_watch import GeventWatch, greenlets
+
+    answer_usr1(dump_fd, partial(greenlets, loop))
+    return GeventWatch(loop).run
+
+
+def new_turning(
+    loaded: Applications,
+    listeners: list[Listener],
+    app: Application,
+    settings: Settings,
+    slot: WorkerSlot,
+    inbox: Inbox | None,
+    dump_fd: int,
+) -> tuple[Loop | AioLoop | Mixed, Callable[[], object] | None]:
+    """What a supervised worker's requests are served by, and what watches that."""
+    aio = loaded.loop
+    if aio is not None:
+        answer_usr1_with(dump_fd, aio.stacks)
+        if all(map(is_async, loaded.sides)):
+            listen(aio, listeners, app, inbox)
+            return aio, None
+    loop = new_loop(listeners, settings, slot, inbox)
+    watch = new_watch(loop, settings, dump_fd)
+    return (loop if aio is None else mix(aio, loop, listeners, loaded.answers)), watch
 
 
 def _listen(text: str) -> Listener:
@@ -128,7 +185,7 @@ def _site(
     limits = Limits(
         params=settings.limit_params,
         pairs=settings.limit_pairs,
-        requests=settings.threads + settings.max_queue,
+        requests=calls_at_once(settings) + settings.max_queue,
         connections=settings.limit_connections,
         multiplex=settings.multiplex,
     )
@@ -137,7 +194,7 @@ def _site(
         mount=settings.mount,
         front=settings.front,
         trusted=trusted,
-        multithread=settings.threads > 1,
+        multithread=calls_at_once(settings) > 1,
         multiprocess=worker_count(settings.workers) > 1,
         checked_user=settings.checked_user,
     )
@@ -147,6 +204,7 @@ def _site(
     if listener.tcp:
         host, _, port = listener.text.rpartition("://")[2].rpartition(":")
         site.server = (host.strip("[]"), port)
+    site.secure = listener.tls is not None
     site.limit_body = settings.limit_body
     site.header_s = settings.header_timeout
     site.body_idle_s = settings.body_timeout

@@ -13,7 +13,7 @@ PROTOCOLS = {
     "uwsgi": "uwsgi",
     "http": "http",
 }
-OPTIONS = ("allow", "backlog", "group", "mode", "owner", "peer")
+OPTIONS = ("allow", "backlog", "group", "mode", "owner", "peer", "tls")
 
 _FORMS = (
     "unix:/path, unix:@name, [fcgi|scgi|uwsgi|http]+unix:/path, …://host:port, fd://0 "

@@ -8,7 +8,8 @@ import signal
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from gatebridge.assemble import new_loop, serve_listeners
+from gatebridge.aio import begin_loop
+from gatebridge.assemble import new_turning, serve_listeners
 from gatebridge.bind import parse_bind
 from gatebridge.config import resolve
 from gatebridge.errors import GatebridgeError
@@ -27,7 +28,7 @@ from gatebridge.serve.status_page import StatusPage, pool_summary, with_page
 from gatebridge.serve.stem import LOAD_FAILED, failure
 from gatebridge.serve.supervisor import SIGNALS, Supervisor
 from gatebridge.serve.warm_up import warm_up
-from gatebridge.serve.worker import Worker
+from gatebridge.serve.worker import Turning, Worker
 from gatebridge.serve.worker_log import LEVELS, WARNING, WorkerLog
 
 if TYPE_CHECKING:
@@ -37,15 +38,21 @@ if TYPE_CHECKING:
     from gatebridge.config import Asked
     from gatebridge.engine.seams import Application
     from gatebridge.serve.listen import Listener
-    from gatebridge.serve.loop import Loop
     from gatebridge.serve.notify import Passed
     from gatebridge.serve.route_board import RouteBoard
     from gatebridge.serve.scoreboard import WorkerSlot
     from gatebridge.settings import Configuration, Pool, Settings
 
 
-def serve(asked: Asked, exit_status: Callable[[GatebridgeError], int]) -> int:
-    """Run the daemon until it is stopped. Returns the exit status. raises GatebridgeError"""
+def serve(
+    asked: Asked,
+    exit_status: Callable[[GatebridgeError], int],
+    new: Callable[[Asked, Configuration, Passed, dict[str, list[int]]], Daemon] | None = None,
+) -> int:
+    """Run the daemon until it is stopped. Returns the exit status. raises GatebridgeError
+
+    new  makes the hooks, in the place of Daemon
+    """
     # Whoever sees a socket may send a signal; it waits until somebody can obey it.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     heritage = reexec.inherit()  # what the program before this one left
@@ -56,7 +63,7 @@ def serve(asked: Asked, exit_status: Callable[[GatebridgeError], int]) -> int:
         report = go_background([fd for fds in passed.fds.values() for fd in fds])
     try:
         inboxes = heritage.inboxes if heritage is not None else {}
-        hooks = Daemon(asked, configuration, passed, inboxes)
+        hooks = (new or Daemon)(asked, configuration, passed, inboxes)
         there = heritage.listeners if heritage is not None else ()
         listeners = binds.listen(configuration, there, hooks.bind_all)
         return Supervisor(configuration, listeners, hooks, report, heritage).run()
@@ -81,6 +88,7 @@ class Daemon:
         self._inboxes = {name: Inbox(inboxes.pop(name)) for name in names}
         self._files: dict[str, LogFile] = {}  # opened before privileges are dropped
         self._error_path = configuration.settings.error_logfile
+        self._worker_log: WorkerLog | None = None
         self._file(self._error_path)
 
     def _file(self, path: str) -> LogFile:
@@ -128,6 +136,13 @@ class Daemon:
             self._inboxes[pool.name] = Inbox()
         return self._inboxes[pool.name]
 
+    def _log(self, pool: Pool) -> WorkerLog:
+        """A worker's, which serves one pool."""
+        if self._worker_log is None:
+            file = self._file(self._error_path)
+            self._worker_log = WorkerLog(file, LEVELS[pool.settings.log_level])
+        return self._worker_log
+
     def load_applications(self, pool: Pool, routes: RouteBoard | None) -> Applications:
         return load_applications(pool, routes)
 
@@ -151,15 +166,16 @@ class Daemon:
             if pool.settings.engine == "flup":
                 flup_engine.examine(listeners)
             if loaded is None:
-                loaded = load_applications(pool, routes)
+                loaded = self.load_applications(pool, routes)
                 tell_files(channel, pool, loaded.broken)
+            loaded.loop = begin_loop(loaded.sides, pool.settings, self._log(pool), slot)
             app = self._application(pool, loaded, slot, routes)
         except BaseException as error:
             tell_failed(channel, pool, error)
             if loaded is not None:
                 loaded.close()
             return LOAD_FAILED
-        return self._serve(pool, loaded, app, listeners, channel, slot, inbox, routes)
+        return self._serve(pool, loaded, app, listeners, channel, slot, inbox, routes, dump_fd)
 
     def _application(
         self, pool: Pool, loaded: Applications, slot: WorkerSlot, routes: RouteBoard | None
@@ -167,7 +183,11 @@ class Daemon:
         """The application with what stands before it; it has answered its warm-up request."""
         settings = pool.settings
         app = loaded.table(routes.worker(slot.index) if routes is not None else None)
-        if settings.warmup:
+        if settings.warmup and loaded.loop is not None:
+            from gatebridge.serve.aio_warm_up import warm_up_in  # it brings asyncio
+
+            warm_up_in(loaded.loop, app, settings.warmup)
+        elif settings.warmup:
             warm_up(app, settings.warmup)
         if not (settings.status_path or settings.ping_path):
             return app
@@ -191,17 +211,19 @@ class Daemon:
         slot: WorkerSlot,
         inbox: Inbox | None,
         routes: RouteBoard | None,
+        dump_fd: int,
     ) -> int:
-        settings = pool.settings
+        settings, log = pool.settings, self._log(pool)
         files = [self._file(path) for path in self._paths(pool)]
-        log = WorkerLog(files[0], LEVELS[settings.log_level])
         access_file = files[1] if len(files) > 1 else None
         if access_file is not None:
             access_file.told = log.lost_lines
         serve_listeners(listeners, app, settings, log, access_file)
-        loop = (
-            FlupWork() if settings.engine == "flup" else new_loop(listeners, settings, slot, inbox)
-        )
+        loop: Turning | FlupWork
+        if settings.engine == "flup":
+            loop, watch = FlupWork(), None
+        else:
+            loop, watch = new_turning(loaded, listeners, app, settings, slot, inbox, dump_fd)
 
         def reopen(fds: list[int]) -> None:
             self.adopt(pool, fds)
@@ -209,22 +231,27 @@ class Daemon:
         lifetime = lifetime_of(settings)
         lost = lambda: sum(file.lost for file in files)  # noqa: E731 - two words in place
         obey = routes.obey if routes is not None else None
-        explaining = Explaining([one.site for one in listeners], sock, loaded.split)
-        duty = Duty(sock, slot, loop, log, lifetime, reopen, lost, obey, explaining.obey)
+        explain = Explaining([one.site for one in listeners], sock, loaded.split).obey
+        duty = Duty(sock, slot, loop, log, lifetime, reopen, lost, obey, explain)
         try:
-            return new_worker(loop, listeners, log, settings, duty).run()
+            return new_worker(loop, listeners, log, settings, duty, watch).run()
         finally:
             for error in loaded.close():
                 log.line(WARNING, f"app.close an application could not be closed: {error!r}")
 
 
 def new_worker(
-    loop: Loop | FlupWork, listeners: list[Listener], log: WorkerLog, settings: Settings, duty: Duty
+    loop: Turning | FlupWork,
+    listeners: list[Listener],
+    log: WorkerLog,
+    settings: Settings,
+    duty: Duty,
+    watch: Callable[[], object] | None,
 ) -> Worker:
     grace = settings.graceful_timeout
     if isinstance(loop, FlupWork):
         return FlupWorker(loop, listeners, log, grace, duty, settings.threads > 1)
-    return Worker(loop, listeners, log, grace, _nothing, duty)
+    return Worker(loop, listeners, log, grace, _nothing, duty, watch)
 
 
 def lifetime_of(settings: Settings) -> Lifetime:

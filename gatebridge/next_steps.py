@@ -17,6 +17,7 @@ _ASSEMBLED = (
 _LENGTH = "let the application count bytes, not characters, or leave Content-Length out"
 _PROGRAM = "run the program by hand with the request's variables, and see what it prints first"
 _HOST = "read the lines before this one; exec mode (cgi:) runs it without a warm interpreter"
+_BACK_END = "see the back end's own log: it ended, or gave the request up"
 _OWNER = "change it as the line says, or say owner=any behind the target if that is meant"
 
 STEPS = {
@@ -57,6 +58,7 @@ STEPS = {
     "route.redirects": "look at the Location lines of these programs: they lead to each other",
     "scgi.content_length": _MALFORMED,
     "scgi.version": _MALFORMED,
+    "upstream.path": "nothing if it is rare: a browser never sends it, and no back end needs it",
     "uwsgi.modifier": "leave modifier1 out of the front server's configuration, or make it 0",
     "values.malformed": _MALFORMED,
     # applications
@@ -107,6 +109,17 @@ STEPS = {
     "script.start": _HOST,
     "script.timeout": "raise timeout= behind the target, or see why the program says nothing",
     "script.too_big": "shorten what the request carries: the system takes no more variables",
+    # back ends
+    "upstream.closed": _BACK_END,
+    "upstream.connect": "start the back end, or mend the target's address or its socket's mode",
+    "upstream.connect_timeout": "see whether it is overloaded or a firewall stands between",
+    "upstream.cut": _BACK_END,
+    "upstream.framing": "mend the back end: such an answer could be read in two ways",
+    "upstream.malformed": "check that it speaks the target's protocol: http:// or fcgi://, no TLS",
+    "upstream.overloaded": "let the back end take more requests, or give the route a concurrency",
+    "upstream.resources": "free memory or processes, or raise the limits of the daemon's user",
+    "upstream.timeout": "see what is slow there, or raise timeout= behind the target",
+    "upstream.too_big": "say head=SIZE behind the target if its heads are so large",
 }
 
 

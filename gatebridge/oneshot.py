@@ -15,6 +15,8 @@ from gatebridge.wire.scan import decimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from gatebridge.engine.body import Body
     from gatebridge.engine.seams import Application
 
@@ -31,7 +33,8 @@ else:
 _FILE_CHUNK = 1 << 18  # bytes
 _SPOOL_MEMORY = 1 << 20  # bytes
 _SPOOL_FLOOR = 16 << 20  # bytes
-_LIMIT_BODY = 1 << 30  # bytes
+_COROUTINE = 0x80  # inspect.CO_COROUTINE
+LIMIT_BODY = 1 << 30  # bytes
 _LIMIT_DRAIN = 16 << 20  # bytes of a refused body that are taken, so that the refusal arrives
 _TYPED = ("content-type", "location")
 
@@ -195,44 +198,83 @@ def _no_pairs(block: bytes) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in variables().items()]
 
 
-def answer(app: "Application", mount: str | None = None) -> int:
-    """Answer the one request of this process. Returns the exit status."""
-    found = variables()
-    _forget_proxy()
-    line = f"{found.get('REQUEST_METHOD')} {found.get('REQUEST_URI', '')}"
-    script = str(found.get("SCRIPT_NAME", "")).rpartition("/")[2]
-    out = Answer(script.startswith("nph-"), line)
-    is_head = found["REQUEST_METHOD"] == "HEAD"
+def _is_wsgi(app: "Any") -> bool:
+    """Called with two arguments and no coroutine function, as nearly all are that come here.
+
+    Nothing is imported to know it. False: apps.interface looks closer.
+    """
+    if getattr(app, "is_async_engine", False):
+        return False
+    call = app if hasattr(app, "__code__") else getattr(type(app), "__call__", None)  # noqa: B004
+    code = getattr(call, "__code__", None)
+    if code is None or code.co_flags & _COROUTINE:
+        return False
+    bound = call is not app or hasattr(app, "__self__")
+    return bool(code.co_argcount == 2 + bound)
+
+
+def _request(found: dict[str, object]) -> Request:
+    """The one of this process; its body, if it has one, is standard input."""
     # RFC 3875 section 4.2: without CONTENT_LENGTH standard input is not read, it might be a
     # terminal. A chunked upload under Apache's mod_cgid is the exception: it goes to the end.
     unknown = not found.get("CONTENT_LENGTH") and "chunked" in str(
         found.get("HTTP_TRANSFER_ENCODING", "")
     )
     empty = found.get("CONTENT_LENGTH", "") in ("", "0") and not unknown
-    request = Request(1, found, False, Pairs(b"", _no_pairs), RESPONDER, b"", empty)
+    return Request(1, found, False, Pairs(b"", _no_pairs), RESPONDER, b"", empty)
+
+
+def answer(app: "Application | Any", mount: str | None = None) -> int:
+    """Answer the one request of this process. Returns the exit status."""
+    found = variables()
+    _forget_proxy()
+    line = f"{found.get('REQUEST_METHOD')} {found.get('REQUEST_URI', '')}"
+    script = str(found.get("SCRIPT_NAME", "")).rpartition("/")[2]
+    out = Answer(script.startswith("nph-"), line)
+    request = _request(found)
     try:
         environ, length = Builder(mount, run_once=True).build(request)
-        body = None if empty else _input(environ, length)
-        environ["wsgi.input"] = body or BytesIO()
-    except PeerError as error:
-        from gatebridge.engine.pages import new_incident, refusal_page
+        if length > LIMIT_BODY:
+            raise PeerError("body.too_big", f"{length} > {LIMIT_BODY} bytes")
+        environ["wsgi.errors"] = Stderr()
+        environ["gatebridge.protocol"] = "cgi"
+        environ["gatebridge.bind"] = "standard input and output"
+        if not _is_wsgi(app):
+            from gatebridge.oneshot_async import answer_async, async_engine
 
-        incident = new_incident()
-        out.refused(incident, error)
-        out.answer(*refusal_page(error, incident, is_head))
-        _drain_refused(str(found.get("CONTENT_LENGTH", "")))
-        return 0
-    environ["wsgi.errors"] = Stderr()
+            engine = async_engine(app)
+            if engine is not None:
+                return answer_async(engine, request, environ, length, out)
+        body = None if request.complete else _input(environ, length)
+    except PeerError as error:
+        return _refuse(out, error, found)
+    environ["wsgi.input"] = body or BytesIO()
     environ["wsgi.file_wrapper"] = FileWrapper
-    environ["gatebridge.protocol"] = "cgi"
-    environ["gatebridge.bind"] = "standard input and output"
     run(app, environ, out)
-    if body is not None and not out.gone and not out.cut_off:
-        # A server may still be sending: fcgiwrap answers 502 where nobody reads, and under mod_cgid
-        # standard input and output are one socket: leaving with unread bytes in it resets it,
-        # and with it what the server has not read of the answer (the one way to show a cut).
-        body.drain()
+    if body is not None:
+        drain(body, out)
     return 1 if out.cut_off else 0
+
+
+def drain(body: "Body", out: Answer) -> None:
+    """Take what the application left of the request.
+
+    A server may still be sending: fcgiwrap answers 502 where nobody reads, and under mod_cgid
+    standard input and output are one socket: leaving with unread bytes in it resets it,
+    and with it what the server has not read of the answer (the one way to show a cut).
+    """
+    if not out.gone and not out.cut_off:
+        body.drain()
+
+
+def _refuse(out: Answer, error: PeerError, found: dict[str, object]) -> int:
+    from gatebridge.engine.pages import new_incident, refusal_page
+
+    incident = new_incident()
+    out.refused(incident, error)
+    out.answer(*refusal_page(error, incident, found["REQUEST_METHOD"] == "HEAD"))
+    _drain_refused(str(found.get("CONTENT_LENGTH", "")))
+    return 0
 
 
 def _drain_refused(length: str) -> None:
@@ -248,19 +290,17 @@ def _drain_refused(length: str) -> None:
 def _input(environ: dict[str, object], length: int) -> "Body":
     from gatebridge.engine.body import Body  # most requests have none
 
-    if length > _LIMIT_BODY:
-        raise PeerError("body.too_big", f"{length} > {_LIMIT_BODY} bytes")
     if length >= 0:
         return Body(Stdin(), b"", length)
     from gatebridge.engine.spill import Spill, spool
 
     spill = Spill(_SPOOL_MEMORY, None, _SPOOL_FLOOR)
-    spooled = spool(Stdin(), b"", spill, _LIMIT_BODY)
+    spooled = spool(Stdin(), b"", spill, LIMIT_BODY)
     set_length(environ, spooled.length)
     return Body(spooled, b"", spooled.length)
 
 
-def main(app: "Application", mount: str | None = None) -> None:
+def main(app: "Application | Any", mount: str | None = None) -> None:
     """What a shim calls. Arguments are never looked at: a query may stand there (CVE-2012-1823)."""
     if "REQUEST_METHOD" not in variables():
         _say(

@@ -46,6 +46,7 @@ def option(
 
 WORKERS_MOST = 128  # of all pools: a reload has twice as many for a while
 THREADS_MOST = 128
+CONNECTIONS_MOST = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,37 @@ class Settings:
         "What reads and writes the sockets. flup is the real flup with its faults, for FastCGI and "
         "SCGI, to find out whether a fault is its or ours.",
         choices=("gatebridge", "flup"),
+    )
+    worker_class: str = option(
+        "gthread",
+        "What runs application calls: threads (gthread) or gevent's greenlets (gevent), for which "
+        "the standard library is patched in the workers before the application is imported.",
+        choices=("gthread", "gevent"),
+        short="-k",
+    )
+    worker_connections: int = option(
+        1000,
+        "gevent: application calls at once in a worker.",
+        placeholder="N",
+        least=1,
+        most=CONNECTIONS_MOST,
+    )
+    interface: str = option(
+        "auto",
+        "What the application is called by; auto goes by how it looks.",
+        choices=("auto", "wsgi", "asgi", "asgi2", "tornado"),
+    )
+    root_path_style: str = option(
+        "auto",
+        "ASGI: whether a scope's path includes its root_path. The standard's way is include; auto "
+        "takes it for all but Sanic and Falcon, which need strip.",
+        choices=("auto", "include", "strip"),
+    )
+    lifespan: str = option(
+        "auto",
+        "ASGI: startup and shutdown events. With auto an application that raises on them does "
+        "without; with on it is not served.",
+        choices=("auto", "on", "off"),
     )
     mount: str | None = option(
         None,
@@ -254,6 +286,20 @@ class Settings:
         placeholder="S",
         short="-t",
     )
+    loop: str = option(
+        "auto",
+        "Event loop of asynchronous applications: uvloop where it is installed (auto), or one of "
+        "the two.",
+        choices=("auto", "asyncio", "uvloop"),
+    )
+    disconnect_timeout: float = option(
+        10.0,
+        "Asynchronous applications: time that a request goes on after its client has left; then "
+        "its task is cancelled. 0 for no end.",
+        unit="s",
+        placeholder="S",
+        table="limits",
+    )
     queue_timeout: float = option(
         0.0,
         "Time that a request may wait for a thread; 503 with Retry-After beyond. 0 for no end.",
@@ -340,6 +386,13 @@ class Settings:
         "Reload when this file is touched, or this symbolic link leads elsewhere; works without "
         "--reload. May be given several times.",
         placeholder="FILE",
+        table="reload",
+    )
+    reload_exclude: tuple[str, ...] = option(
+        (),
+        "Pattern of paths whose changes do not reload, as in */generated/*. May be given several "
+        "times.",
+        placeholder="PATTERN",
         table="reload",
     )
     pid: str = option("", "File to write the daemon's process id to.", short="-p",
@@ -438,6 +491,13 @@ class Configuration:
     settings: Settings
     file: str = ""
     origins: dict[str, str] = field(default_factory=dict, compare=False)
+
+
+def calls_at_once(settings: Settings) -> int:
+    """Application calls that a worker may have under way."""
+    if settings.worker_class == "gevent":
+        return settings.worker_connections
+    return settings.threads
 
 
 def worker_count(workers: str) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
-import inspect
 import os
 import sys
 import traceback
@@ -14,16 +13,16 @@ from typing import TYPE_CHECKING
 from gatebridge.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
-
-    from gatebridge.engine.seams import Application
+    from typing import Any
 
 _NAMES = ("application", "app", "create_app()")  # looked for where only a module is named
 _ENDINGS = (".py", ".wsgi", ".cgi", ".fcgi")
 
 
-def load(target: str, folder: str) -> Application:
-    """Import an application.
+def load(target: str, folder: str) -> Callable[..., Any]:
+    """Import an application, of whatever interface; see interface.as_application().
 
     target  "package.module:name", "module:factory()", "module", or a path to a Python file,
             which may also carry ":name"
@@ -39,9 +38,7 @@ def load(target: str, folder: str) -> Application:
     found = _pick(module, attribute) if attribute else _find(module)
     if not callable(found):
         what = type(found).__name__
-        raise ConfigError("app.type", f"{target} is of type {what}, not a WSGI callable")
-    if _is_async(found):
-        raise ConfigError("app.asgi", f"{target} is an ASGI application; this serves WSGI ones")
+        raise ConfigError("app.type", f"{target} is of type {what}, not a WSGI or ASGI callable")
     return found
 
 
@@ -108,8 +105,3 @@ def _find(module: ModuleType) -> object:
     raise ConfigError(
         "app.no_attribute", f"{module.__name__} has none of {names}: write MODULE:NAME"
     )
-
-
-def _is_async(app: object) -> bool:
-    call = getattr(type(app), "__call__", None)  # noqa: B004 - the method itself is asked for
-    return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(call)

@@ -102,7 +102,7 @@ def _must_be_known(name: str, equals: str, mode: str, is_folder: bool) -> None:
         raise ConfigError("target.option", f"extensions does nothing here: {why}")
 
 
-def _time(text: str) -> float:
+def read_time(text: str) -> float:
     value = seconds(text)
     if not 0 <= value <= _LONGEST_S:
         raise ValueError(f"{text!r} is not between 0 and 7d")
@@ -110,13 +110,13 @@ def _time(text: str) -> float:
 
 
 def _cpu(text: str) -> int:
-    value = _time(text)
+    value = read_time(text)
     if not value:
         raise ValueError("0 would end the program at once; leave the option out for no limit")
     return math.ceil(value)  # the kernel counts whole seconds
 
 
-def _bytes(least: int, most: int) -> Callable[[str], int]:
+def read_bytes(least: int, most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         value = size(text)
         if not least <= value <= most:
@@ -126,7 +126,7 @@ def _bytes(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
-def _number(least: int, most: int) -> Callable[[str], int]:
+def read_number(least: int, most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         # int() would take "1_0" and " 10 "
         if not (text.isascii() and text.isdigit() and len(text) < 10):
@@ -138,7 +138,7 @@ def _number(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
-def _one_of(no: str, yes: str) -> Callable[[str], bool]:
+def read_choice(no: str, yes: str) -> Callable[[str], bool]:
     def read(text: str) -> bool:
         if text not in (yes, no):
             raise ValueError(f"{text!r} is neither {yes} nor {no}")
@@ -184,24 +184,24 @@ def _preload(text: str) -> tuple[str, ...] | None:
 
 
 _READERS: dict[str, tuple[str, Callable[[str], object]]] = {  # its attribute, and how it is read
-    "timeout": ("timeout", _time),
-    "head": ("head", _bytes(1 << 10, 1 << 24)),
-    "grace": ("grace", _time),
-    "linger": ("linger", _time),
-    "arguments": ("arguments", _one_of("no", "yes")),
-    "shellshock": ("drop_shellshock", _one_of("pass", "drop")),
+    "timeout": ("timeout", read_time),
+    "head": ("head", read_bytes(1 << 10, 1 << 24)),
+    "grace": ("grace", read_time),
+    "linger": ("linger", read_time),
+    "arguments": ("arguments", read_choice("no", "yes")),
+    "shellshock": ("drop_shellshock", read_choice("pass", "drop")),
     "env": ("env", _env),
     "path": ("path", _path),
-    "owner": ("check_owner", _one_of("any", "check")),
-    "exec": ("by_descriptor", _one_of("path", "descriptor")),
+    "owner": ("check_owner", read_choice("any", "check")),
+    "exec": ("by_descriptor", read_choice("path", "descriptor")),
     "extensions": ("extensions", _extensions),
     "preload": ("preload", _preload),
-    "children": ("children", _number(1, _CHILDREN_MOST)),
+    "children": ("children", read_number(1, _CHILDREN_MOST)),
 }
 _LIMITS: dict[str, tuple[str, Callable[[str], int]]] = {  # the name in Call.limits
     "cpu": ("cpu", _cpu),
-    "memory": ("as", _bytes(1 << 20, 1 << 62)),
-    "files": ("nofile", _number(4, 1 << 20)),
-    "processes": ("nproc", _number(1, 1 << 22)),
+    "memory": ("as", read_bytes(1 << 20, 1 << 62)),
+    "files": ("nofile", read_number(4, 1 << 20)),
+    "processes": ("nproc", read_number(1, 1 << 22)),
 }
 _WARMED = ("preload", "children")  # for warm and inproc only

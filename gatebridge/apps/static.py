@@ -72,6 +72,12 @@ class Static:
             raise
         return answer.begin(start_response)
 
+    def has(self, path: str) -> bool:
+        """Whether a file, not a folder's page, is at a path (PEP 3333's latin-1)."""
+        names = None if path.endswith("/") else _names(path)
+        real = self._find(names) if names is not None else None
+        return real is not None and os.path.isfile(real)
+
     def _find(self, names: list[str]) -> str | None:
         """Where they lie, without links; None: nowhere, outside, or in something hidden."""
         try:

@@ -1,4 +1,4 @@
-"""What an operator names to be served: ``module:app``, ``cgi:/srv/cgi-bin/``, ``static:DIR``."""
+"""What an operator names to be served: ``module:app``, ``cgi:PATH``, ``static:DIR``, an address."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.apps.directory import Directory, Program
+from gatebridge.apps.interface import AUTO, Interface, as_application
 from gatebridge.apps.inventory import take_inventory
 from gatebridge.apps.load import load
 from gatebridge.apps.options import ScriptOptions, parse_options
 from gatebridge.apps.permission import Checked, Trust, check_folder, open_program, owners_of
 from gatebridge.apps.static import Static
+from gatebridge.apps.upstream_options import is_upstream, parse_place
 from gatebridge.errors import AppError, ConfigError
 
 if TYPE_CHECKING:
@@ -32,19 +34,24 @@ class Hosted:
     options: ScriptOptions
 
 
-def load_target(target: str, folder: str, uid: int | None = None) -> Application:
+def load_target(
+    target: str, folder: str, uid: int | None = None, interface: Interface = AUTO
+) -> Application:
     """The application that a target names. It has a close() where it owns processes.
 
-    folder  a relative path starts there; modules are looked for there first
-    uid     who programs will run as; None: whoever we are
-    raises  ConfigError("target.…"), ConfigError("app.…")
+    folder     a relative path starts there; modules are looked for there first
+    uid        who programs will run as; None: whoever we are
+    interface  what is said about an application that is imported
+    raises  ConfigError("target.…"), ConfigError("app.…"), ConfigError("bind.…")
     """
+    if is_upstream(target):
+        return _upstream(target, folder)
     kind, colon, rest = target.partition(":")
     if colon and kind in MODES:
         return _hosted(parse_hosted(target, folder), os.geteuid() if uid is None else uid)
     if colon and kind == "static":
         return _static(target, rest, folder)
-    return load(target, folder)
+    return as_application(load(target, folder), interface, target)
 
 
 def is_hosted(target: str) -> bool:
@@ -148,6 +155,12 @@ def _launcher(hosted: Hosted, whom: Trust) -> Launcher:
 
         inner = InProcess(options)
     return Checked(inner, whom, True)
+
+
+def _upstream(target: str, folder: str) -> Application:
+    from gatebridge.apps.upstream import Upstream
+
+    return Upstream(parse_place(target, folder))
 
 
 def _static(target: str, text: str, folder: str) -> Application:

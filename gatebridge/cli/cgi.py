@@ -6,7 +6,8 @@ import os
 
 import click
 
-from gatebridge.apps.load import load
+from gatebridge.apps.interface import INTERFACES, Interface
+from gatebridge.apps.target import load_target
 from gatebridge.oneshot import main
 
 
@@ -15,10 +16,16 @@ from gatebridge.oneshot import main
 )
 @click.argument("app", metavar="APP")
 @click.option("--mount", metavar="PATH", help="Path the front server put the application at.")
+@click.option(
+    "--interface",
+    type=click.Choice(INTERFACES),
+    default="auto",
+    help="What APP is called by; auto goes by how it looks.",
+)
 @click.argument("query", nargs=-1, type=click.UNPROCESSED)
-def command(app: str, mount: str | None, query: tuple[str, ...]) -> None:
+def command(app: str, mount: str | None, interface: str, query: tuple[str, ...]) -> None:
     """Answer the CGI request in the environment and standard input with APP.
 
     Words after APP are ignored: a web server puts the words of an indexed query there.
     """
-    main(load(app, os.getcwd()), mount)
+    main(load_target(app, os.getcwd(), None, Interface(interface)), mount)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 APP_HELP = (
     "APP is module:callable, module:factory() or a Python file, as in shop.wsgi:application, or "
-    "cgi:PATH, warm:PATH, inproc:PATH or static:DIR, as in cgi:/srv/cgi-bin/."
+    "cgi:PATH, warm:PATH, inproc:PATH or static:DIR, as in cgi:/srv/cgi-bin/, or a back end's "
+    "address, as in http://127.0.0.1:8001 or fcgi+unix:/run/php/fpm.sock?root=/srv/www."
 )
 
 

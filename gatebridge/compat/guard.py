@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatebridge.engine.wsgi import FileWrapper
 from gatebridge.serve.overdue import RequestTimeout
-from gatebridge.wire.cgi_head import parse_head
+from gatebridge.wire.parse_head import parse_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

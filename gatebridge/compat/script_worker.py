@@ -26,7 +26,7 @@ class ScriptWorker(Worker):
     periodic  called about once a second in the main thread; None for not at all
     """
 
-    __slots__ = ("_before", "_periodic", "hup")
+    __slots__ = ("_before", "_periodic", "_turning", "hup")
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class ScriptWorker(Worker):
         periodic: Callable[[], None] | None,
     ) -> None:
         super().__init__(loop, listeners, log, graceful_s, _nothing)
+        self._turning = loop
         self._periodic = periodic
         self._before: dict[int, object] = {}
         self.hup = False
@@ -49,7 +50,7 @@ class ScriptWorker(Worker):
             for number, handler in self._before.items():
                 signal.signal(number, handler)  # type: ignore[arg-type]  # what it was before
             signal.set_wakeup_fd(-1)
-            if self._loop.close():
+            if self._turning.close():
                 os.close(self._wake)
                 os.close(self._waker)
         return self.hup

@@ -1,4 +1,4 @@
-"""What a pool's cgi:, warm:, inproc: and static: targets lead to, without running any of it."""
+"""What a pool's targets that are no modules lead to, without running any of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from gatebridge.apps.directory import Directory
 from gatebridge.apps.target import is_hosted, load_target
+from gatebridge.apps.upstream_options import is_upstream, parse_place
 from gatebridge.config.clashes import path_of
+from gatebridge.connect import connect
 from gatebridge.errors import GatebridgeError
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from gatebridge.settings import Pool
 
 _NAMED_MOST: Final = 20  # programs of one folder
+_KNOCK_S: Final = 1.0
 
 
 def look_at_programs(pool: Pool, uid: int) -> Iterator[tuple[bool, str]]:
@@ -28,6 +31,21 @@ def look_at_programs(pool: Pool, uid: int) -> Iterator[tuple[bool, str]]:
     for target in dict.fromkeys(targets):
         if is_hosted(target) or target.startswith("static:"):
             yield from _look(target, folder, uid)
+        elif is_upstream(target):
+            yield from _knock(target, folder)
+
+
+def _knock(target: str, folder: str) -> Iterator[tuple[bool, str]]:
+    """A back end that is not there yet keeps no pool from coming up."""
+    try:
+        place = parse_place(target, folder)
+    except GatebridgeError as error:
+        yield True, error.detail
+        return
+    try:
+        connect(place.bind, min(place.options.connect, _KNOCK_S)).close()
+    except GatebridgeError as error:
+        yield False, f"{place.text}: the back end is not there: {error.detail} ({error.code})"
 
 
 def _look(target: str, folder: str, uid: int) -> Iterator[tuple[bool, str]]:

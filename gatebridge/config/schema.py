@@ -13,7 +13,10 @@ from gatebridge.units import SIZE_UNITS, TIME_UNITS
 Schema = dict[str, Any]
 
 _TEXT: Schema = {"type": "string"}
-_TARGET: Schema = {**_TEXT, "description": "module:callable, a file, cgi:PATH, static:DIR, …"}
+_TARGET: Schema = {
+    **_TEXT,
+    "description": "module:callable, a file, cgi:PATH, static:DIR, http://HOST:PORT, …",
+}
 _TEXTS: Schema = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
 
 

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.apps.target import is_hosted
+from gatebridge.apps.upstream_options import is_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +51,7 @@ def find_in_sources(target: str, folders: Sequence[str], pattern: Pattern[str]) 
 
 
 def _found(target: str, folders: Sequence[str], look: Callable[[str], str]) -> str:
-    if is_hosted(target) or target.startswith("static:"):
+    if is_hosted(target) or is_upstream(target) or target.startswith("static:"):
         return ""
     return next(filter(None, map(look, _sources(target, folders))), "")
 

@@ -45,6 +45,11 @@ class CountedInput:
         self._most = most
         self._left = most
 
+    @property
+    def most(self) -> int:
+        """Bytes; for who reads the body in another way."""
+        return self._most
+
     def read(self, size: int | None = -1) -> bytes:
         return self._count(self._input.read(self._want(size)))
 

@@ -153,6 +153,17 @@ class Table:
         moves = line.new is not None and self._is_new(line.route)
         return line.new_name if moves else line.name, script + path[:end], path[end:]
 
+    def answers(self, environ: dict[str, Any]) -> Application | None:
+        """Who would answer now; None: no rule fits. environ stays as it is."""
+        host = _host_of(environ) if self._matcher.has_hosts else ""
+        path = environ.get("PATH_INFO", "")
+        number, _ = self._matcher.look(host, environ.get("REQUEST_METHOD", "GET"), path)
+        if number < 0:
+            return None
+        line = self._lines[number]
+        moves = line.new is not None and self._is_new(line.route)
+        return line.new if moves else line.application
+
     def find(self, host: str, method: str, path: str) -> tuple[Route | None, str]:
         """Who would answer, and a sentence why.
 

@@ -22,10 +22,10 @@ from gatebridge.serve.request_id import request_id
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatebridge.serve.exchange import Exchange
+    from gatebridge.serve.asked import Asked
     from gatebridge.serve.log_file import LogFile
 
-    Field = Callable[[dict[str, object], Exchange, float], str]
+    Field = Callable[[dict[str, object], Asked, float], str]
 
 # Without the query, cookies and credentials: they hold secrets (T19).
 COMBINED = '%h %l %u %t "%m %U %H" %>s %b "%f" "%{User-Agent}i" %D'
@@ -36,33 +36,33 @@ def _var(name: str, empty: str = "-") -> Field:
     return lambda environ, exchange, seconds: quote(str(environ.get(name) or empty))
 
 
-def _path(environ: dict[str, object], exchange: Exchange, seconds: float) -> str:
+def _path(environ: dict[str, object], exchange: Asked, seconds: float) -> str:
     return quote(f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}") or "-"
 
 
-def _query(environ: dict[str, object], exchange: Exchange, seconds: float) -> str:
+def _query(environ: dict[str, object], exchange: Asked, seconds: float) -> str:
     query = environ.get("QUERY_STRING")
     return quote(f"?{query}") if query else ""
 
 
-def _line(environ: dict[str, object], exchange: Exchange, seconds: float) -> str:
+def _line(environ: dict[str, object], exchange: Asked, seconds: float) -> str:
     method, protocol = environ.get("REQUEST_METHOD", "-"), environ.get("SERVER_PROTOCOL", "-")
     path, query = _path(environ, exchange, seconds), _query(environ, exchange, seconds)
     return f"{quote(str(method))} {path}{query} {quote(str(protocol))}"
 
 
-def _referer(environ: dict[str, object], exchange: Exchange, seconds: float) -> str:
+def _referer(environ: dict[str, object], exchange: Asked, seconds: float) -> str:
     """Without query and fragment: another page's secrets are secrets too."""
     page = str(environ.get("HTTP_REFERER") or "-")
     return quote(page.partition("?")[0].partition("#")[0])
 
 
-def _status(environ: dict[str, object], exchange: Exchange, seconds: float) -> str:
+def _status(environ: dict[str, object], exchange: Asked, seconds: float) -> str:
     """499 is nginx's word for a client that left before the answer."""
     return exchange.status[:3] or ("499" if exchange.gone else "-")
 
 
-def _queued(exchange: Exchange) -> float:
+def _queued(exchange: Asked) -> float:
     """Seconds."""
     return exchange.queued_s
 
@@ -71,7 +71,7 @@ def _microseconds(seconds: float) -> str:
     return str(int(seconds * 1e6))
 
 
-def _time(environ: dict[str, object], exchange: Exchange, seconds: float) -> str:
+def _time(environ: dict[str, object], exchange: Asked, seconds: float) -> str:
     return time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(exchange.started))
 
 
@@ -148,7 +148,7 @@ class AccessLog:
         self._template, self._fields = compile_format(format)
         self.wants_id = with_json or _OURS["request_id"] in self._fields
 
-    def write(self, environ: dict[str, object], exchange: Exchange, seconds: float) -> None:
+    def write(self, environ: dict[str, object], exchange: Asked, seconds: float) -> None:
         if self._json:
             self._file.write(_as_json(environ, exchange, seconds))
         else:
@@ -159,7 +159,7 @@ class AccessLog:
         self._file.reopen()
 
 
-def _as_json(environ: dict[str, object], exchange: Exchange, seconds: float) -> str:
+def _as_json(environ: dict[str, object], exchange: Asked, seconds: float) -> str:
     status = _status(environ, exchange, seconds)
     record = {
         "time": round(exchange.started, 6),
@@ -176,7 +176,7 @@ def _as_json(environ: dict[str, object], exchange: Exchange, seconds: float) -> 
         "server": environ.get("SERVER_NAME") or "",
         "referer": _referer(environ, exchange, seconds).removeprefix("-"),
         "agent": environ.get("HTTP_USER_AGENT") or "",
-        "over": exchange.connection.site.name,
+        "over": exchange.over,
         "pid": os.getpid(),
         "request_id": request_id(environ),
     }

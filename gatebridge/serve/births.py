@@ -13,6 +13,7 @@ from gatebridge.serve.member import NO_SLOT, Member
 from gatebridge.serve.slow_log import dump_pipe
 from gatebridge.serve.stem import Stem, failure
 from gatebridge.serve.worker_log import WARNING
+from gatebridge.settings import calls_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -198,7 +199,8 @@ class Births:
         print_to(fds)
         sock = socket.socket(fileno=fds[0])
         slot = self._house.board.worker(index)
-        slot.start(os.getpid(), self._pool.name, self._generation, self._pool.settings.threads)
+        calls = calls_at_once(self._pool.settings)
+        slot.start(os.getpid(), self._pool.name, self._generation, calls)
         try:
             return self._house.hooks.worker_main(
                 pool=self._pool,

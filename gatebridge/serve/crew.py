@@ -14,6 +14,7 @@ from gatebridge.serve.printed import Printed
 from gatebridge.serve.stem import LOAD_FAILED
 from gatebridge.serve.waiting import Waiting
 from gatebridge.serve.worker_log import DEBUG, ERROR, INFO, WARNING
+from gatebridge.settings import calls_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,11 +128,10 @@ class Crew:
         seen = {} if self.plan.mode == "static" else self._house.views(now)
         found = []
         for member in self.members.values():
-            view = seen.get(member.index)
-            running = len(view.running) + view.queued if view else 0
-            threads = view.threads if view else self.pool.settings.threads
-            if running:
-                member.calm = now
+            running, threads = 0, calls_at_once(self.pool.settings)
+            if (view := seen.get(member.index)) is not None:
+                running, threads = len(view.running) + view.queued, view.threads
+            member.calm = now if running else member.calm
             found.append(member.view(running, max(1, threads)))
         if self.stem is not None and (self.stem.state == STARTING or not self.stem.wanted):
             found.append(self.stem.view(0, 1))

@@ -15,7 +15,7 @@ from gatebridge.serve.worker_log import LEVELS
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sized
+    from collections.abc import Callable
 
     from gatebridge.serve.channel import Message
     from gatebridge.serve.scoreboard import WorkerSlot
@@ -36,18 +36,17 @@ class Lifetime:
     on_demand: bool
 
 
-class Work(Protocol):
-    """What a Duty asks of a Loop, and sets there."""
-
-    worn_after: int
-    worn: Callable[[], None]
-    overdue: Callable[[], None]
+class Served(Protocol):
+    """What a duty asks of a worker's loop, whatever kind it is."""
 
     @property
     def served(self) -> int: ...
     @property
-    def pending(self) -> Sized: ...
+    def queued(self) -> int: ...
     def refuse_new(self) -> None: ...
+    def obey(
+        self, worn_after: int, worn: Callable[[], None], overdue: Callable[[], None]
+    ) -> None: ...
 
 
 class Duty:
@@ -66,7 +65,7 @@ class Duty:
         self,
         sock: socket.socket,
         slot: WorkerSlot,
-        loop: Work,
+        loop: Served,
         log: WorkerLog,
         lifetime: Lifetime,
         reopen: Callable[[list[int]], None],
@@ -89,9 +88,7 @@ class Duty:
         self.left = False  # the supervisor was told that we want to go
         self.takes_queue = False  # on leaving: nobody else will serve what the kernel has queued
         self._limit = lifetime.requests and lifetime.requests + randint(0, lifetime.jitter)
-        loop.worn_after = self._limit
-        loop.worn = self._worn
-        loop.overdue = self._overdue
+        loop.obey(self._limit, self._worn, self._overdue)
 
     @property
     def fd(self) -> int:
@@ -144,7 +141,7 @@ class Duty:
             self._told = requests
             channel.send(self._sock, {"say": "idle"})  # from now on, if nothing more comes
         failed, slow = self._log.failures, 0
-        self._slot.count(requests, failed, slow, self._lost(), rss, len(loop.pending))
+        self._slot.count(requests, failed, slow, self._lost(), rss, loop.queued)
         if lifetime.rss and rss > lifetime.rss:
             self._leave("max_rss")
         elif lifetime.seconds and monotonic() - self._started > lifetime.seconds:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from gatebridge.engine.body import gather_by_pulling
 from gatebridge.errors import AppError, PeerError
-from gatebridge.serve.request_id import KEY
+from gatebridge.serve.asked import Asked
 from gatebridge.serve.scoreboard import limit
 from gatebridge.wire.cgi_head import Head
 from gatebridge.wire.events import DATA
@@ -16,67 +16,32 @@ if TYPE_CHECKING:
     from gatebridge.wire.request import Request
 
 _CHECK_S = 0.05  # between two looks for an ABORT while an answer is streamed
-_HELD = 8000  # bytes of the error stream held back; the log has all of it
-_EARLY = 1024  # bytes of the error stream that nginx takes before a head
-_FILLING = 65_528  # bytes; with its header such a record fills nginx's buffer some times over
-_HELD_MOST = 65_536  # bytes held back before some of these are sent
 _FILE_CHUNK = 1 << 19  # bytes read at once from a file that is sent
 
 
-class Exchange:
+class Exchange(Asked):
     """The ``Out`` and the ``Source`` of the engine, for one request id of one connection."""
 
-    __slots__ = ("_checked", "_early", "_error_text", "_held", "abandoned", "connection", "data",
-                 "data_ended", "deferred", "ended", "environ", "error", "feed", "gone", "has_turn",
-                 "id", "idle_s", "place", "queued_at", "queued_s", "sent", "started", "status",
+    __slots__ = ("_checked", "abandoned", "connection", "data", "data_ended", "deferred", "ended",
+                 "error", "feed", "has_turn", "id", "idle_s", "place", "queued_at",
                  "timeout_s")  # fmt: skip
 
     def __init__(self, connection: "Connection", id: int, ended: bool) -> None:
+        super().__init__(connection.site.name)
         self.connection = connection
         self.id = id
         self.ended = ended  # STDIN has come whole
-        self.gone = False  # nobody waits for the answer; every write and read raises
-        self.environ: dict[str, object] | None = None  # while it runs, or was refused before
         self.error: PeerError | None = None  # why the body cannot be read on
         self.feed: Spill | None = None  # STDIN that came before anybody read it
-        self.status = ""
-        self.sent = 0  # bytes of body
-        self.started = 0.0  # wall clock, for the access log
-        self._error_text = ""
-        self._held = b""  # of the error stream, until the head or the whole answer is out
-        self._early = 0  # bytes of it sent before the head
         self.data: Spill | None = None  # DATA of a FILTER request
         self.data_ended = True
         self.idle_s = connection.site.body_idle_s  # how long a read waits for a byte
         self.has_turn = False  # its thread has the connection's turn
         self.abandoned = False  # answered in place of a thread that is too slow
         self.queued_at = 0.0  # monotonic; when it began to wait for a thread
-        self.queued_s = 0.0  # how long it has waited
         self.timeout_s = 0.0  # of its route; 0.0 for the worker's
         self.place: memoryview | None = None  # on the scoreboard, while a thread runs it
         self.deferred: Request | None = None  # not run yet: too many threads wait for bodies
-
-    @property
-    def line(self) -> str:
-        """The request in a few words, for logs."""
-        environ = self.environ or {}
-        path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
-        if not path:  # refused before its variables were put right
-            path = str(environ.get("REQUEST_URI", "")).partition("?")[0]
-        id = environ.get(KEY) or environ.get("HTTP_X_REQUEST_ID")
-        about = f", id {id}" if id else ""
-        return f"{environ.get('REQUEST_METHOD', '-')} {path}{about}"
-
-    @property
-    def front(self) -> str:
-        """SERVER_SOFTWARE."""
-        return str((self.environ or {}).get("SERVER_SOFTWARE", ""))
-
-    @property
-    def is_mod_fcgid(self) -> bool:
-        """Apache's mod_fcgid, and not its mod_proxy_fcgi, which says so in SCRIPT_FILENAME."""
-        script = str((self.environ or {}).get("SCRIPT_FILENAME", ""))
-        return self.front.startswith("Apache") and not script.startswith(("proxy:", "//"))
 
     def limit_time(self, seconds: float) -> None:
         """``environ["gatebridge.timeout"]``: this request may take so long, whatever others may."""
@@ -234,36 +199,10 @@ class Exchange:
             self._error_text = ""
 
     def _flush_errors(self) -> None:
-        data = self._error_text.encode("utf-8", "backslashreplace")
-        self._error_text = ""
-        if self._is_haproxy:
-            # A STDERR record before the end of STDOUT ends the whole HAProxy process (2.6.12).
-            self._held = (self._held + data)[:_HELD]
-            return
-        if not self.status and self.front.startswith("nginx"):
-            data = self._before_head(data)
-        pieces = self.connection.wire.send_error(self.id, data)
+        data = self._due_errors()
+        pieces = self.connection.wire.send_error(self.id, data) if data else []
         if pieces:
             self.connection.send(pieces)
-
-    @property
-    def _is_haproxy(self) -> bool:
-        return self.front.startswith("HAProxy")
-
-    def _before_head(self, data: bytes) -> bytes:
-        """What nginx may get before the head; the rest is held back, to go right behind it.
-
-        Until the head is complete nginx (1.22) parses records in one small buffer, which it starts
-        again only where STDERR's content fills it to the last byte. A long traceback and the head
-        behind it do not fit: 502, "upstream sent too big header".
-        """
-        if not self._held and self._early + len(data) <= _EARLY:
-            self._early += len(data)
-            return data
-        held = self._held + data
-        whole = len(held) - len(held) % _FILLING if len(held) > _HELD_MOST else 0
-        self._held = held[whole:]
-        return held[:whole]
 
 
 class Errors:

@@ -6,6 +6,7 @@ its own, only says when it is worth a look (watch_events.py).
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.util
 import os
 import stat
@@ -33,15 +34,17 @@ _SKIPPED = ("__pycache__", "node_modules", "site-packages")
 class FileWatch:
     """What the application consists of is followed; extra files are looked at always.
 
-    engine  "stat", "watchfiles" or "auto"
-    extra   files that are touched to reload, and symbolic links that are switched
+    engine   "stat", "watchfiles" or "auto"
+    extra    files that are touched to reload, and symbolic links that are switched
+    exclude  patterns (fnmatch) of paths whose changes do not matter
 
     raises  ConfigError("reload.engine")
     """
 
-    __slots__ = ("_events", "_extra", "_followed", "_hot", "_known", "_missing")
+    __slots__ = ("_events", "_exclude", "_extra", "_followed", "_hot", "_known", "_missing")
 
-    def __init__(self, engine: str, extra: Sequence[str] = ()) -> None:
+    def __init__(self, engine: str, extra: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
+        self._exclude = tuple(exclude)
         self._events = None if engine == "stat" else _start_events(needed=engine != "auto")
         self._extra: dict[str, Signature | None] = {
             path: _extra_signature(path) for path in map(os.path.abspath, extra)
@@ -81,7 +84,10 @@ class FileWatch:
         self._hot -= 1
         if self._events is None or self._events.ended or self._hot >= 0 or self._is_time():
             changed += self._changes()
-        return sorted(changed)
+        return sorted([path for path in changed if not self._is_excluded(path)])
+
+    def _is_excluded(self, path: str) -> bool:
+        return any(fnmatch.fnmatchcase(path, pattern) for pattern in self._exclude)
 
     def close(self) -> None:
         if self._events is not None:

@@ -42,13 +42,16 @@ class FlupWork:
     """What a Duty asks of a loop, counted around the application."""
 
     def __init__(self) -> None:
-        self.worn_after = 0
-        self.worn: Callable[[], None] = _nothing
-        self.overdue: Callable[[], None] = _nothing
+        self._worn_after = 0
+        self._worn: Callable[[], None] = _nothing
         self.served = 0
         self.running = 0
-        self.pending = ()
+        self.queued = 0  # flup does not tell
         self._lock = threading.Lock()
+
+    def obey(self, worn_after: int, worn: Callable[[], None], overdue: Callable[[], None]) -> None:
+        self._worn_after = worn_after
+        self._worn = worn
 
     def refuse_new(self) -> None:
         """Nobody has run out of time: flup knows no timeout."""
@@ -57,9 +60,9 @@ class FlupWork:
         with self._lock:
             self.served += 1
             self.running += 1
-        if self.worn_after and self.served >= self.worn_after:
-            self.worn_after = 0
-            self.worn()
+        if self._worn_after and self.served >= self._worn_after:
+            self._worn_after = 0
+            self._worn()
 
     def end(self) -> None:
         with self._lock:

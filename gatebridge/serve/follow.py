@@ -26,7 +26,7 @@ class Follow:
         self._house = house
         self._changed = changed
         self._watch: FileWatch | None = None
-        self._asked: tuple[str, tuple[str, ...]] | None = None
+        self._asked: tuple[str, tuple[str, ...], tuple[str, ...]] | None = None
         self._interval_s = 1.0
         self._files: dict[str, tuple[list[str], int]] = {}
 
@@ -41,19 +41,21 @@ class Follow:
             self.close()
             return
         self._interval_s = min([settings.reload_interval for settings in reloading or all])
-        asked = (reloading[0].reload_engine if reloading else "stat", tuple(extra))
+        exclude = dict.fromkeys([text for settings in all for text in settings.reload_exclude])
+        engine = reloading[0].reload_engine if reloading else "stat"
+        asked = (engine, tuple(extra), tuple(exclude))
         if asked != self._asked:
             self.close()
             self._open(*asked)
             self._asked = asked
         self._house.turns.at(_TIMER, self._house.now() + self._interval_s, self._look)
 
-    def _open(self, engine: str, extra: tuple[str, ...]) -> None:
+    def _open(self, engine: str, extra: tuple[str, ...], exclude: tuple[str, ...]) -> None:
         try:
-            self._watch = FileWatch(engine, extra)
+            self._watch = FileWatch(engine, extra, exclude)
         except ConfigError as error:
             self._house.log.line(WARNING, f"{error}; polling instead")
-            self._watch = FileWatch("stat", extra)
+            self._watch = FileWatch("stat", extra, exclude)
         for pool, (files, since_ns) in self._files.items():
             self._watch.follow(pool, files, since_ns)
         if self._watch.fd >= 0:

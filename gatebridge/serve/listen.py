@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from gatebridge.control_client import peer_uid
 from gatebridge.errors import ConfigError, PeerError
 from gatebridge.serve.socket_file import MAX_PATH, alone, bind_file, clear_stale, inode
+from gatebridge.serve.tls_option import check_tls, open_tls
 from gatebridge.wire.scan import decimal
 
 if TYPE_CHECKING:
     from gatebridge.bind import Bind
     from gatebridge.serve.notify import Passed
     from gatebridge.serve.site import Site
+    from gatebridge.serve.tls import Tls
 
 Network = IPv4Network | IPv6Network
 
@@ -31,24 +33,20 @@ class Listener:
     """An open listening socket and what its connections are served with.
 
     allow  networks TCP peers must be in; empty admits all (loopback and Unix sockets)
+    tls    encrypts its connections; None, as nearly always: a front server does that
     """
 
-    __slots__ = (
-        "_allow",
-        "_family",
-        "_inode",
-        "_low",
-        "_uid",
-        "bind",
-        "fd",
-        "site",
-        "sock",
-        "text",
-    )
+    __slots__ = ("_allow", "_family", "_inode", "_uid", "bind", "fd", "site", "sock", "text", "tls")
 
     site: Site
 
-    def __init__(self, bind: Bind, sock: socket.socket, allow: tuple[Network, ...]) -> None:
+    def __init__(
+        self,
+        bind: Bind,
+        sock: socket.socket,
+        allow: tuple[Network, ...],
+        tls: Tls | None = None,
+    ) -> None:
         self.bind = bind
         self.sock = sock
         self.fd = sock.fileno()
@@ -57,15 +55,24 @@ class Listener:
         self._uid = os.geteuid() if bind.options.get("peer") else -1
         self._inode = inode(bind.path) if bind.family == "unix" else None
         sock.setblocking(False)
+        self.tls: Tls | None = None
         self.text = describe(bind, sock)
+        if tls is not None:
+            self.set_tls(tls)
 
     @property
     def tcp(self) -> bool:
         return self._family != socket.AF_UNIX
 
+    def set_tls(self, tls: Tls) -> None:
+        self.tls = tls
+        self.text = self.text.replace("http", "https", 1)
+
     def accept(self) -> tuple[socket.socket, object]:
         """Take one connection. Its timeout does not matter: all its calls are MSG_DONTWAIT."""
         fd, peer = self.sock._accept()  # type: ignore[attr-defined]  # without a wrapper object
+        if self.tls is not None:
+            return self.tls.accept(socket.socket(fileno=fd)), peer
         return _LowSocket(self._family, socket.SOCK_STREAM, 0, fd), peer
 
     def adopt(self, fd: int) -> socket.socket:
@@ -115,6 +122,7 @@ def open_listener(bind: Bind, web_server_addrs: tuple[Network, ...]) -> Listener
     """
     allow: tuple[Network, ...] = ()
     _check_peer(bind)
+    tls = open_tls(bind)
     try:
         if bind.family == "tcp":
             allow = _allow(bind, bind.host)
@@ -130,7 +138,7 @@ def open_listener(bind: Bind, web_server_addrs: tuple[Network, ...]) -> Listener
         raise ConfigError("bind.failed", f"{bind.text}: {error}{_hint(error)}") from error
     if not allow and bind.protocol == "fastcgi" and bind.family != "unix":
         allow = web_server_addrs
-    return Listener(bind, sock, allow)
+    return Listener(bind, sock, allow, tls)
 
 
 def open_listeners(
@@ -165,6 +173,7 @@ def adopt_listener(bind: Bind, fd: int, web_server_addrs: tuple[Network, ...]) -
     What may connect from beyond loopback is said here as well (T8).
     raises  ConfigError("bind.…")
     """
+    tls = open_tls(bind)
     try:
         sock = _inherit(bind, fd)
     except OSError as error:
@@ -181,7 +190,7 @@ def adopt_listener(bind: Bind, fd: int, web_server_addrs: tuple[Network, ...]) -
         raise
     if not allow and bind.protocol == "fastcgi" and sock.family != socket.AF_UNIX:
         allow = web_server_addrs
-    return Listener(bind, sock, allow)
+    return Listener(bind, sock, allow, tls)
 
 
 def _allow_adopted(bind: Bind, sock: socket.socket) -> tuple[Network, ...]:
@@ -207,6 +216,7 @@ def examine(bind: Bind) -> None:
     """Look at what is written, without the system. raises ConfigError("bind.…")"""
     backlog(bind)
     _check_peer(bind)
+    check_tls(bind)
     if bind.family == "tcp":
         _allow(bind, bind.host)
     elif bind.family in ("unix", "abstract"):

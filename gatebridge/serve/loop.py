@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 from _thread import allocate_lock, get_ident
 from collections import deque
@@ -31,12 +32,15 @@ from gatebridge.serve.scoreboard import begin, end
 from gatebridge.serve.worker_log import WARNING
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
+    from types import FrameType
 
     from gatebridge.serve.exchange import Exchange
     from gatebridge.serve.inbox import Inbox
     from gatebridge.serve.listen import Listener
     from gatebridge.serve.scoreboard import WorkerSlot
+    from gatebridge.serve.site import Site
     from gatebridge.wire.events import Request
 
     Fresh = list[tuple[Exchange, Request]]
@@ -53,8 +57,8 @@ _OUT_OF_FDS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 class Slot:
     """A thread's place. The watch compares serial with seen: equal means stuck since last time."""
 
-    __slots__ = ("began", "exchange", "given_up", "has_turn", "lock", "seen", "serial", "thread",
-                 "view")  # fmt: skip
+    __slots__ = ("began", "exchange", "given_up", "has_turn", "ident", "lock", "seen", "serial",
+                 "thread", "view")  # fmt: skip
 
     def __init__(self, view: memoryview | None) -> None:
         self.view = view  # its place on the scoreboard
@@ -66,6 +70,19 @@ class Slot:
         self.seen = -1
         self.lock = allocate_lock()  # a parked thread waits on it
         self.thread: threading.Thread | None = None
+        self.ident = 0  # what a dump of stacks calls it; 0 before it runs
+
+    def frame(self) -> FrameType | None:
+        """Where it is now."""
+        return sys._current_frames().get(self.ident)
+
+    def interrupt(self, kind: type[BaseException]) -> None:
+        """Raise kind in it, as soon as it runs Python code."""
+        import ctypes  # costs what no other request should pay
+
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(self.ident), ctypes.py_object(kind)
+        )
 
 
 class Loop:
@@ -217,6 +234,7 @@ class Loop:
     # -- one thread
 
     def _poll(self, slot: Slot) -> None:
+        slot.ident = get_ident()
         while not self.stopping:
             try:
                 self._poll_on(slot)
@@ -289,7 +307,11 @@ class Loop:
             listener.site.log.refused_peer(peer, listener.text)
             sock.close()
             return None
-        return Connection(sock, listener.site, peer)
+        return self.connect(sock, listener.site, peer)
+
+    def connect(self, sock: socket.socket, site: Site, peer: object) -> Connection:
+        """A connection as this loop has them."""
+        return Connection(sock, site, peer)
 
     def take_over(self, slot: Slot | None) -> bool:
         """Serve a connection that a stuck worker has passed on. False: there is none."""
@@ -311,7 +333,7 @@ class Loop:
         else:  # nobody of this generation listens there
             os.close(passed.fd)
             return True
-        connection = Connection(listener.adopt(passed.fd), listener.site, passed.peer)
+        connection = self.connect(listener.adopt(passed.fd), listener.site, passed.peer)
         connection.served = passed.served  # a kept one has no deadline for its next request
         self.handle(connection, slot)
         return True
@@ -342,6 +364,39 @@ class Loop:
                 connection.lock.release()
         finally:
             connection.turn.release()
+
+    def take_queue(self, listener: Listener) -> None:
+        """Accept what the kernel has queued: those clients were told that we are there."""
+        while True:
+            connection = self.accept(listener)
+            if connection is None:
+                return
+            self.handle(connection, None)
+
+    def take_inbox(self) -> None:
+        """The same for what other workers have passed on."""
+        while self.take_over(None):
+            continue
+
+    def close_idle(self, fresh_too: bool) -> int:
+        """Close connections between requests; how many are not."""
+        left = 0
+        for connection in list(self.connections.values()):
+            if connection.exchanges or connection.wire.busy:
+                left += 1
+                continue
+            if connection.deadline and not fresh_too:
+                left += 1
+                continue
+            if connection.readable():  # a request that a poller is about to read
+                left += 1
+                continue
+            how = self.pass_on(connection) if self.hands_on else FULL
+            if how == NOT_NOW:
+                left += 1
+            elif how == FULL:
+                self.drop(connection)
+        return left
 
     def abandon(self, slot: Slot, exchange: Exchange) -> None:
         """The watch has answered for a thread: serve the connection's next request without it."""
@@ -464,6 +519,11 @@ class Loop:
         if verdict == CLOSED and self.connections.get(connection.fd) is connection:
             del self.connections[connection.fd]
 
+    def resume(self, connection: Connection) -> None:
+        """Wait for the next request on a connection that was somebody else's."""
+        connection.turn.acquire()
+        self._settle(connection, True)
+
     def _between_requests(self, connection: Connection) -> int:
         """Nothing is under way: give what is half read its deadline, or close when draining."""
         known = connection.fd in self.connections
@@ -547,6 +607,8 @@ class Loop:
                 self._run(slot, exchange, request)
                 if exchange.abandoned:
                     continue
+                if exchange.over == "http":
+                    self.submit(exchange.connection.next_ahead())
             else:
                 exchange.connection.site.release(exchange)
             self._settle(exchange.connection, turn)
@@ -639,7 +701,7 @@ class Loop:
         path = str(vars.get("REQUEST_URI") or "-").partition("?")[0]  # queries hold secrets (T19)
         line = f"{vars.get('REQUEST_METHOD') or '-'} {path}"
         data = line.encode("utf-8", "backslashreplace")
-        begin(view, get_ident(), now, data, id.encode("ascii", "replace"))
+        begin(view, slot.ident, now, data, id.encode("ascii", "replace"))
         if self.worn_after and self.served >= self.worn_after:
             self.worn_after = 0
             self.worn()
@@ -662,6 +724,17 @@ class Loop:
             if self.watch_asleep:
                 self.watch_asleep = False
                 self.watch_lock.release()
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a thread."""
+        return len(self.pending)
+
+    def obey(self, worn_after: int, worn: Callable[[], None], overdue: Callable[[], None]) -> None:
+        """When to tell whoever watches over this worker, and how."""
+        self.worn_after = worn_after
+        self.worn = worn
+        self.overdue = overdue
 
     @property
     def in_flight(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from typing import TYPE_CHECKING
 
@@ -23,8 +22,7 @@ class RequestTimeout(BaseException):
 def give_up(loop: Loop, slot: Slot) -> None:
     """Answer 504 in the application's place, and stop the thread as soon as it runs Python code."""
     exchange = slot.exchange
-    thread = slot.thread
-    if exchange is None or thread is None or thread.ident is None:
+    if exchange is None or not slot.ident:
         return
     incident = new_incident()
     log = exchange.connection.site.log
@@ -32,7 +30,7 @@ def give_up(loop: Loop, slot: Slot) -> None:
     limit = exchange.timeout_s or loop.timeout_s
     said = f"request.timeout incident {incident} ({exchange.line}) after {limit:g} s"
     log.line(ERROR, said + then("request.timeout"))
-    frame = sys._current_frames().get(thread.ident)
+    frame = slot.frame()
     if frame is not None:
         for text in traceback.format_stack(frame)[-_FRAMES:]:
             for line in text.splitlines():
@@ -40,12 +38,4 @@ def give_up(loop: Loop, slot: Slot) -> None:
     if exchange.connection.time_out(exchange, *timeout_page(incident)):
         loop.abandon(slot, exchange)
     if slot.exchange is exchange:
-        _raise_in(thread.ident)
-
-
-def _raise_in(ident: int) -> None:
-    import ctypes  # costs what no other request should pay
-
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(ident), ctypes.py_object(RequestTimeout)
-    )
+        slot.interrupt(RequestTimeout)

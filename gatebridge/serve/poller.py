@@ -40,13 +40,18 @@ class Poller(Protocol):
 
 
 if sys.platform == "linux":
+    _epoll = select.epoll  # gevent takes it out of the module
 
     class EpollPoller:
         __slots__ = ("_epoll", "poll")
 
         def __init__(self) -> None:
-            self._epoll = select.epoll()
+            self._epoll = _epoll()
             self.poll = self._epoll.poll
+
+        def fileno(self) -> int:
+            """Readable when poll() has something."""
+            return self._epoll.fileno()
 
         def listen(self, fd: int) -> None:
             self._epoll.register(fd, select.EPOLLIN)

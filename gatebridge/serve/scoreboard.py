@@ -45,6 +45,8 @@ _AGE_MAX: Final = 1e9  # seconds; a worker may have written anything
 
 _place: Final = struct.Struct("@Qdd40s191sB")  # thread ident, started, limit, id, line, in use
 _about: Final = struct.Struct("@qqqd63sB")  # pid, generation, threads, born, pool, state
+_places: Final = struct.Struct("@q")
+_PLACES_AT: Final = 16  # where a head has its threads
 _numbers: Final = struct.Struct("@6Q")
 _put: Final = _place.pack_into
 _limit: Final = struct.Struct("@d")
@@ -139,6 +141,11 @@ class WorkerSlot:
         name = pool.encode("utf-8")[:POOL_MAX]
         born = monotonic()
         _about.pack_into(board.memory, self._base, pid, generation, count, born, name, STARTING)
+
+    def widen(self, threads: int) -> None:
+        """There are so many places, whatever start() was told."""
+        at = self._base + _PLACES_AT
+        _places.pack_into(self.board.memory, at, min(threads, THREADS_MAX))
 
     def state(self, state: int) -> None:
         self.board.memory[self._base + _STATE] = state

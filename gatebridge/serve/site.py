@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gatebridge.environ.build import Builder
     from gatebridge.environ.front import Met
     from gatebridge.serve.access_log import AccessLog
+    from gatebridge.serve.aio_choice import Asynchronous
     from gatebridge.serve.exchange import Exchange
     from gatebridge.serve.explaining import Order
     from gatebridge.serve.worker_log import WorkerLog
@@ -67,15 +68,20 @@ class Site:
     bind        as the operator wrote it
     tcp         the listener is no Unix socket
     server      (SERVER_NAME, SERVER_PORT) of an HTTP listener, for environ
+    secure      the listener itself speaks TLS, which HTTP ones can for development
+    sole        the only application of an asyncio worker, where nothing stands before it
+    is_elsewhere  whether a request is for an event loop, by its environ; None: there is none
+    elsewhere   takes such a request over
     submit      hands requests found beside the running one to the loop
     order       a request that somebody waits for; whoever sets it raises builder.news
     tell_front  is told of each front server that is met for the first time
     """
 
-    __slots__ = ("_proxy_noted", "access", "app", "bind", "body_idle_s", "builder", "extra", "gate",
-                 "header_s", "limit_body", "limits", "linger_s", "log", "name", "new_wire",
-                 "order", "send_idle_s", "server", "spool_dir", "spool_floor", "spool_memory",
-                 "submit", "tcp", "tell_front")  # fmt: skip
+    __slots__ = ("_proxy_noted", "access", "app", "bind", "body_idle_s", "builder", "elsewhere",
+                 "extra", "gate", "header_s", "is_elsewhere", "limit_body", "limits", "linger_s",
+                 "log", "name", "new_wire", "order", "secure", "send_idle_s", "server", "sole",
+                 "spool_dir", "spool_floor", "spool_memory", "submit", "tcp",
+                 "tell_front")  # fmt: skip
 
     def __init__(
         self,
@@ -107,13 +113,15 @@ class Site:
         }
         self.gate = Gate(1 << 20)  # the loop's, once there is one
         self.limit_body = 1 << 30  # bytes
-        self.header_s = 10.0
+        self.header_s, self.linger_s = 10.0, 2.0
         self.body_idle_s = self.send_idle_s = 60.0
-        self.linger_s = 2.0
         self.spool_memory = 1 << 20  # bytes
         self.spool_dir: str | None = None
         self.spool_floor = 16 << 20  # bytes
-        self._proxy_noted = False
+        self._proxy_noted = self.secure = False
+        self.sole: Asynchronous | None = None
+        self.is_elsewhere: Callable[[dict[str, object]], bool] | None = None
+        self.elsewhere: Callable[[Exchange, Request, int], bool] = _nowhere
         self.order: Order | None = None
         self.tell_front: Callable[[str, Met], None] = self._log_front
         self.submit: Callable[[list[tuple[Exchange, Request]]], None] = _no_loop
@@ -128,13 +136,16 @@ class Site:
         """Run one request to its end. Raises nothing of the peer's or the application's."""
         begun = monotonic() if self.access is not None else 0.0
         if self.name == "http":
-            self._add_addresses(exchange, request.vars)
+            self.add_addresses(exchange.connection.peer, request.vars)
         environ = exchange.environ = request.vars
         try:
             _, length = self.builder.build(request)
             if self.builder.news:
-                self._notice(exchange, request)
+                self.notice(exchange.connection.peer, request)
             environ.update(self.extra)
+            if self.is_elsewhere is not None and self.is_elsewhere(environ):
+                if self.elsewhere(exchange, request, length):
+                    return
             environ["wsgi.errors"] = Errors(exchange)
             environ["gatebridge.timeout"] = exchange.limit_time
             environ["gatebridge.gone"] = exchange.is_gone
@@ -147,7 +158,7 @@ class Site:
             run(self.app, environ, exchange)
         except PeerError as error:  # of build() and _input(): run() raises none
             if self.builder.news:
-                self._notice(exchange, request)
+                self.notice(exchange.connection.peer, request)
             self.refuse(exchange, error)
         except (ConnectionError, TimeoutError):  # the peer left, and nobody wants the answer
             exchange.gone = True
@@ -205,7 +216,7 @@ class Site:
         set_length(environ, spooled.length)
         return Body(spooled, b"", spooled.length)
 
-    def _notice(self, exchange: Exchange, request: Request) -> None:
+    def notice(self, peer: object, request: Request) -> None:
         """What happens now and then: the builder has seen something, or somebody waits."""
         builder = self.builder
         builder.news = False  # first: another thread may raise it meanwhile
@@ -225,7 +236,7 @@ class Site:
         if order.wants(request.vars):
             added: dict[str, object] = {}
             if self.name == "http":
-                self._add_addresses(exchange, added)
+                self.add_addresses(peer, added)
             order.keep(self, request, {name: str(added[name]) for name in added})
 
     def _note_proxy(self) -> None:
@@ -241,10 +252,12 @@ class Site:
 
         self.log.line(*front_line(bind, met.front, met.software, met.sign))
 
-    def _add_addresses(self, exchange: Exchange, variables: dict[str, object]) -> None:
+    def add_addresses(self, peer: object, variables: dict[str, object]) -> None:
+        """What only the owner of the socket knows of an HTTP request."""
         variables["SERVER_NAME"], variables["SERVER_PORT"] = self.server
         variables["SERVER_SOFTWARE"] = "gatebridge"
-        peer = exchange.connection.peer
+        if self.secure:
+            variables["HTTPS"] = "on"
         if isinstance(peer, tuple):
             variables["REMOTE_ADDR"], variables["REMOTE_PORT"] = str(peer[0]), str(peer[1])
         else:
@@ -253,3 +266,8 @@ class Site:
 
 def _no_loop(fresh: list[tuple[Exchange, Request]]) -> None:
     """A site without a loop has nobody to run a second request."""
+
+
+def _nowhere(exchange: Exchange, request: Request, length: int) -> bool:
+    """A site without an event loop."""
+    return False

@@ -23,6 +23,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from gatebridge.serve.escape import escape
+from gatebridge.serve.more_stacks import NO_THREAD
 from gatebridge.serve.scoreboard import DEAD, STATES
 from gatebridge.serve.stacks import Sources, Stack, parse
 
@@ -189,8 +190,12 @@ class SlowLog:
         )
         self.written[view.pool] = self.written.get(view.pool, 0) + 1
         found = [stack for stack in stacks if stack.ident == running.ident]
-        if not found:
+        if not found and running.ident & NO_THREAD:
+            found = [stack for stack in stacks if stack.current]
+            self._put(f"slow.stack {where} (no stack of its own; the worker's thread is in)")
+        elif not found:
             self._put(f"slow.stack {where} ({_why_not(stacks)})")
+        if not found:
             return
         for text in _calls(found[0], _sources(view)):
             self._put(f"slow.stack {where} {text}")

@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import threading
 import traceback
+from _thread import get_ident  # of a thread, also where gevent has changed what threading has
 from typing import TYPE_CHECKING
 
 from gatebridge.errors import ConfigError, GatebridgeError
@@ -184,7 +185,7 @@ class StartedThreads:
             f"{names.get(ident, 'a thread without a name')!r} "
             + self._places.get(ident, f"now at {_place(frame)}")
             for ident, frame in sorted(sys._current_frames().items())
-            if ident != threading.get_ident()
+            if ident != get_ident()
         ]
         if others:
             why = "the import started threads, which no fork takes along"

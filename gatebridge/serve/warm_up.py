@@ -55,8 +55,24 @@ class Probe:
 
 def warm_up(app: Application, target: str) -> None:
     """Let the application answer a GET. raises AppError("warmup.failed"), with its cause"""
+    probe = Probe()
+    run(app, environ_of(target), probe)
+    judge(probe, target)
+
+
+def judge(probe: Probe, target: str) -> None:
+    """raises AppError("warmup.failed")"""
+    if probe.error is not None:
+        why = f"{type(probe.error).__name__}: {probe.error}"
+        raise AppError("warmup.failed", f"GET {target}: {why}") from probe.error
+    if not "100" <= probe.status[:3] < "500":
+        raise AppError("warmup.failed", f"GET {target} was answered {probe.status}")
+
+
+def environ_of(target: str) -> dict[str, object]:
+    """A GET of our own. target: a path, perhaps with a query"""
     path, _, query = target.partition("?")
-    environ: dict[str, object] = {
+    return {
         "GATEWAY_INTERFACE": "CGI/1.1",
         "HTTP_HOST": "localhost",
         "HTTP_USER_AGENT": "gatebridge-warmup",
@@ -79,10 +95,3 @@ def warm_up(app: Application, target: str) -> None:
         "wsgi.url_scheme": "http",
         "wsgi.version": (1, 0),
     }
-    probe = Probe()
-    run(app, environ, probe)
-    if probe.error is not None:
-        why = f"{type(probe.error).__name__}: {probe.error}"
-        raise AppError("warmup.failed", f"GET {target}: {why}") from probe.error
-    if not "100" <= probe.status[:3] < "500":
-        raise AppError("warmup.failed", f"GET {target} was answered {probe.status}")

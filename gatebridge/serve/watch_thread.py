@@ -29,11 +29,12 @@ _LAST_RESORT = 64  # sockets looked after in one tick
 class Watch:
     """Runs in a thread of its own, for one loop."""
 
-    __slots__ = ("_all_stuck_since", "_calm_since", "_crowded", "_looks", "_loop", "_quiet",
-                 "_swept")  # fmt: skip
+    __slots__ = ("_all_stuck_since", "_calm_since", "_crowded", "_looks", "_loop", "_poll",
+                 "_quiet", "_swept")  # fmt: skip
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
+        self._poll = poll().poll
         self._calm_since = 0.0
         self._all_stuck_since = 0.0
         self._quiet = 0
@@ -43,11 +44,10 @@ class Watch:
 
     def run(self) -> None:
         loop = self._loop
-        pause = poll().poll  # sleep() waits until a point in time, which fails under libfaketime
         while not loop.stopping:
             if self._quiet >= QUIET_TICKS:
                 self._sleep()
-            pause(TICK_S * 1000)
+            self._pause(TICK_S)
             now = monotonic()
             try:
                 self._tick(now)
@@ -56,7 +56,11 @@ class Watch:
                     self._sweep(now)
             except Exception as error:  # a fault of ours: nobody else would notice
                 loop.order[0].site.log.fault("watch", error)
-                pause(_FAULT_S * 1000)
+                self._pause(_FAULT_S)
+
+    def _pause(self, seconds: float) -> None:
+        """sleep() waits until a point in time, which fails under libfaketime."""
+        self._poll(seconds * 1000)
 
     def _sleep(self) -> None:
         """Nothing runs: wake for the next application call, and once a second for deadlines."""

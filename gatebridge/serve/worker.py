@@ -8,12 +8,10 @@ import signal
 import threading
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gatebridge.serve.duty import TICK_S
-from gatebridge.serve.loop import FULL, NOT_NOW
 from gatebridge.serve.spawn import deaf
-from gatebridge.serve.watch_thread import Watch
 from gatebridge.serve.worker_log import DEBUG, INFO
 
 if TYPE_CHECKING:
@@ -21,8 +19,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from gatebridge.serve.duty import Duty
+    from gatebridge.serve.inbox import Inbox
     from gatebridge.serve.listen import Listener
-    from gatebridge.serve.loop import Loop
     from gatebridge.serve.worker_log import WorkerLog
 
 _FRESH_S = 0.2  # a connection just accepted may still be about to send its request
@@ -36,12 +34,32 @@ MASKED = (*GRACEFUL, *QUICK, *REOPEN)  # from before the sockets are there until
 IGNORED = (signal.SIGHUP,)  # it is for the daemon's supervisor
 
 
+class Turning(Protocol):
+    """What a worker asks of its loop: serve.loop.Loop, or an event loop."""
+
+    draining: bool
+    hands_on: bool
+
+    @property
+    def inbox(self) -> Inbox | None: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def after_fork(self) -> None: ...
+    def refuse_new(self) -> None: ...
+    def take_queue(self, listener: Listener) -> None: ...
+    def take_inbox(self) -> None: ...
+    def close_idle(self, fresh_too: bool) -> int: ...
+    @property
+    def in_flight(self) -> int: ...
+
+
 class Worker:
     """Owns the process's signals; everything else happens in the loop's threads.
 
     graceful_s  seconds for requests under way after TERM
     reopen      called for USR1; a supervised worker hears it from its supervisor
     duty        what a supervised worker owes; None for one that is alone
+    watch       what watches the loop, called in a thread of its own
     """
 
     __slots__ = (
@@ -55,18 +73,21 @@ class Worker:
         "_signals",
         "_wake",
         "_waker",
+        "_watch",
     )
 
     def __init__(
         self,
-        loop: Loop,
+        loop: Turning,
         listeners: list[Listener],
         log: WorkerLog,
         graceful_s: float,
         reopen: Callable[[], None],
         duty: Duty | None = None,
+        watch: Callable[[], object] | None = None,
     ) -> None:
         self._duty = duty
+        self._watch = watch
         self._loop = loop
         self._listeners = listeners
         self._log = log
@@ -89,8 +110,8 @@ class Worker:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, MASKED)
         os.register_at_fork(after_in_child=self._loop.after_fork)
         self._loop.start()
-        watch = threading.Thread(target=Watch(self._loop).run, name="gatebridge-watch", daemon=True)
-        watch.start()
+        if self._watch is not None:
+            threading.Thread(target=self._watch, name="gatebridge-watch", daemon=True).start()
         if duty is None:
             for listener in self._listeners:
                 self._log.listening(listener.text, listener.bind.protocol)
@@ -153,6 +174,9 @@ class Worker:
         duty.tick()
         return duty.hear() if any(fd == duty.fd for fd, _ in seen) else 0
 
+    def _take_queue(self, listener: Listener) -> None:
+        self._loop.take_queue(listener)
+
     def _drain(self, deadline: float) -> None:
         """Finish what was begun or is queued; a second signal or the deadline ends it."""
         loop = self._loop
@@ -163,8 +187,7 @@ class Worker:
         if duty is None or duty.takes_queue:  # nobody comes after us
             for listener in self._listeners:
                 self._take_queue(listener)
-            while loop.take_over(None):
-                continue
+            loop.take_inbox()
         else:
             loop.hands_on = loop.inbox is not None
         loop.refuse_new()
@@ -173,36 +196,8 @@ class Worker:
         quiet = 0
         started = monotonic()
         while monotonic() < deadline:
-            left = self._close_idle(monotonic() - started > _FRESH_S)
+            left = loop.close_idle(monotonic() - started > _FRESH_S)
             quiet = 0 if left or loop.in_flight else quiet + 1
             if quiet >= _QUIET_LOOKS or self._wait(_LOOK_S):
                 return
         self._log.line(INFO, f"{loop.in_flight} requests did not end in time")
-
-    def _take_queue(self, listener: Listener) -> None:
-        """Accept what the kernel has queued: those clients were told that we are there."""
-        while True:
-            connection = self._loop.accept(listener)
-            if connection is None:
-                return
-            self._loop.handle(connection, None)
-
-    def _close_idle(self, fresh_too: bool) -> int:
-        """Close connections between requests; how many are not."""
-        left = 0
-        for connection in list(self._loop.connections.values()):
-            if connection.exchanges or connection.wire.busy:
-                left += 1
-                continue
-            if connection.deadline and not fresh_too:
-                left += 1
-                continue
-            if connection.readable():  # a request that a poller is about to read
-                left += 1
-                continue
-            how = self._loop.pass_on(connection) if self._loop.hands_on else FULL
-            if how == NOT_NOW:
-                left += 1
-            elif how == FULL:
-                self._loop.drop(connection)
-        return left

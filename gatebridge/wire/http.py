@@ -77,6 +77,7 @@ class Http:
 
     __slots__ = (
         "_answered",
+        "_chunked",
         "_chunks",
         "_conn",
         "_date",
@@ -88,6 +89,7 @@ class Http:
         "_silent",
         "_spare",
         "_state",
+        "_trailers",
         "closing",
         "counted",
     )
@@ -107,6 +109,8 @@ class Http:
         self._answered = False  # the body that comes is of a request already answered
         self._spare = 0  # bytes of it that will still be read
         self._silent = False  # the answer has no body: HEAD, 204, 304
+        self._chunked = False  # the answer's body goes out in chunks
+        self._trailers: list[tuple[bytes, bytes]] = []
         self.closing = False
         self.counted = True
 
@@ -311,7 +315,23 @@ class Http:
         self._silent = self._silent or code in (204, 304)
         reason = head.status[4:].encode("latin-1")
         headers += more
+        self._trailers = []
+        self._chunked = (
+            not self._silent
+            and b"content-length" not in {name.lower() for name, _ in headers}
+            and self._conn.their_http_version == b"1.1"
+        )
         return self._send(h11.Response(status_code=code, reason=reason, headers=headers))
+
+    def send_hints(self, headers: list[tuple[bytes, bytes]]) -> Pieces:
+        """A 103 before the head; nothing to a client of HTTP/1.0, which knows none."""
+        if self._state == _OVER or self._conn.their_http_version == b"1.0":
+            return []
+        return self._send(h11.InformationalResponse(status_code=103, headers=headers))
+
+    def keep_trailers(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Fields for send_end() to put behind the body, where it goes out in chunks."""
+        self._trailers = headers
 
     def send_body(self, id: int, data: bytes) -> Pieces:
         if self._state == _OVER or self._silent or not data:
@@ -338,7 +358,8 @@ class Http:
         out: Pieces = []
         if self._conn.our_state is h11.SEND_BODY and not app_status:
             try:
-                out += self._conn.send_with_data_passthrough(h11.EndOfMessage()) or ()
+                end = h11.EndOfMessage(headers=self._trailers if self._chunked else [])
+                out += self._conn.send_with_data_passthrough(end) or ()
             except h11.LocalProtocolError:  # fewer bytes than Content-Length promised
                 self.closing = True
         if self._conn.our_state is not h11.DONE:  # MUST_CLOSE: HTTP/1.0, or Connection: close

@@ -39,15 +39,6 @@ def factory_of_nothing():
     return None
 
 number = 5
-
-async def asgi(scope, receive, send):
-    pass
-
-class Asgi:
-    async def __call__(self, scope, receive, send):
-        pass
-
-asgi_object = Asgi()
 """
 
 
@@ -142,8 +133,6 @@ WRONG = [
     ("shop_of_tests:number()", "app.type", "number"),
     ("shop_of_tests:factory_of_nothing()", "app.type", "NoneType"),
     ("shop_of_tests:broken_factory()", "app.import", "no database"),
-    ("shop_of_tests:asgi", "app.asgi", "ASGI"),
-    ("shop_of_tests:asgi_object", "app.asgi", "ASGI"),
     ("pack_of_tests", "app.no_attribute", "MODULE:NAME"),
     ("", "app.", ""),
     (":app", "app.", ""),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.run import APPLICATION, run, said
+from tests.peers import listening, silent
 
 
 @pytest.fixture
@@ -122,7 +123,21 @@ def test_programs_of_a_folder_are_named_and_the_refused_ones_with_the_rule(progr
     assert ".d.sh" in done.stdout
 
 
-MISSING = ["cgi:absent/", "cgi:bin/b.sh", "cgi:bin/?timeout=soon", "static:absent"]
+def test_a_back_end_that_is_not_there_yet_is_noted(folder: Path) -> None:
+    """It may come later, and others answer meanwhile."""
+    mount = "--mount=/x=http+unix:none.sock"
+    done = run(folder, "check", "shop:app", mount, "--bind", "unix:s")
+    assert (done.returncode, done.stderr) == (0, "")
+    place = f"http+unix:{folder.resolve()}/none.sock"
+    assert f"the back end is not there: {place} does not exist (connect.no_socket)" in done.stdout
+    with listening(silent, folder / "none.sock"):
+        done = run(folder, "check", "shop:app", mount, "--bind", "unix:s")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "back end" not in done.stdout
+
+
+MISSING = ["http://127.0.0.1:1?timeuot=3", "https://h", "fcgi://h", "cgi:absent/", "cgi:bin/b.sh",
+           "cgi:bin/?timeout=soon", "static:absent"]  # fmt: skip
 
 
 @pytest.mark.parametrize("target", MISSING)

@@ -48,9 +48,7 @@ class Answered:
         self.sent = sent
         self.gone = gone
         self.started = 1_000_000_000.25
-        self.connection = self
-        self.site = self
-        self.name = "fastcgi"
+        self.over = "fastcgi"
 
 
 def lines(folder: Path, format: str, with_json: bool, *calls) -> list[str]:

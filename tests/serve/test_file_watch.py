@@ -521,3 +521,24 @@ def test_T22_the_process_gets_no_descriptor_of_ours(app: Path) -> None:
         watch.close()
         one.close()
         other.close()
+
+
+EXCLUDED = [
+    ("*/orders.py", ["shop/tax/__init__.py"]),
+    ("*/tax/*", ["shop/orders.py"]),
+    ("*", []),
+    ("orders.py", ["shop/orders.py", "shop/tax/__init__.py"]),  # the whole path is looked at
+]
+
+
+@pytest.mark.parametrize(("pattern", "told"), EXCLUDED)
+def test_excluded_patterns_are_not_told(app, pattern, told):
+    watch = FileWatch("stat", exclude=[pattern])
+    try:
+        follow(watch, app)
+        for name in ("orders.py", "tax/__init__.py"):
+            write(app / "shop" / name, "2")
+        assert names(app, watch.look()) == told
+        assert watch.look() == []
+    finally:
+        watch.close()

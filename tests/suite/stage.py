@@ -36,6 +36,7 @@ OPTIONS = {
     "auto": ("--threads", "8"),
     "root": ("--threads", "8", "--mount", "/"),
     "app": ("--threads", "8", "--mount", "/app"),
+    "gevent": ("--worker-class", "gevent"),
     "authorizer": ("--threads", "2"),
     "peer": ("--threads", "4"),
     "mpxs": ("--threads", "16", "--mount", "/app"),
@@ -81,13 +82,20 @@ class FrontMode(Mode):
         return f"--- log of {self.server.name}\n{said}\n{super().trouble(since)}"
 
 
-def write_shim(folder: Path, shim: Path, *options: str) -> None:
+def write_shim(
+    folder: Path,
+    shim: Path,
+    *options: str,
+    app: str = ENTRY,
+    env: dict[str, str] | None = None,
+) -> None:
+    """env: in place of that of all our own processes"""
     made = subprocess.run(
         [
-            *(sys.executable, "-m", "gatebridge", "shim", "new", ENTRY, str(shim)),
+            *(sys.executable, "-m", "gatebridge", "shim", "new", app, str(shim)),
             *("--folder", str(folder), *options),
         ],
-        env=environment(folder),
+        env=env or environment(folder),
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -139,10 +147,13 @@ class Stage:
         tcp = [f"{address[0]}:{address[1]}" for address in found[1::2]]
         return Sockets(*paths[:3], *tcp[:3], paths[3], tcp[3])
 
-    def direct(self, protocol: str, kind: str, mount: str = "") -> Mode:
+    def direct(self, protocol: str, kind: str, mount: str = "", of: str = "auto") -> Mode:
+        """of: the daemon, by its name in OPTIONS"""
         name = f"{protocol}-{kind}{mount.replace('/', '-')}"
+        if of != "auto":
+            name = f"{name}-{of}"
         if name not in self.modes:
-            daemon = self.daemon("auto")
+            daemon = self.daemon(of)
             index = ("fastcgi", "scgi", "uwsgi", "http").index(protocol) * 2
             address = daemon.addresses()[index + (kind == "tcp")]
             self.modes[name] = Direct(name, daemon, protocol, address, mount)

@@ -1,0 +1,122 @@
+"""WSGI beside ASGI in one worker: requests go to their loop, connections come back."""
+
+import json
+import os
+
+import pytest
+
+from tests.serve.aio_live import PROTOCOLS, aio
+from tests.serve.gated import answer
+from tests.suite import wires
+from tests.suite.modes import wait_until
+
+INLINE = b"wsgi gatebridge-"
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory):
+    with aio(tmp_path_factory.mktemp("mixed"), "--mount", "/old=shop:old") as live:
+        yield live
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_each_request_goes_to_its_loop(live, protocol):
+    assert live.ask_over(protocol, "/hello").body == b"hello"
+    assert live.ask_over(protocol, "/old").body.startswith(INLINE)
+    body = os.urandom(300_000)
+    assert live.ask_over(protocol, "/echo", body).body.startswith(b"300000 ")
+
+
+def test_a_kept_connection_changes_between_them(live):
+    with live.open("fastcgi") as sock:
+        for _ in range(3):
+            sock.sendall(live.data("fastcgi", "/old"))
+            assert answer(sock).body.startswith(INLINE)
+            sock.sendall(live.data("fastcgi", "/echo", b"x" * 100_000))
+            assert answer(sock).body.startswith(b"100000 ")
+
+
+def test_requests_sent_ahead_change_between_them(live):
+    with live.open("http") as sock:
+        paths = ("/hello", "/old", "/pid", "/old")
+        ahead = [f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n" for path in paths]
+        sock.sendall("".join(ahead).encode())
+        got = b""
+        while got.count(INLINE) < 2:
+            got += sock.recv(65_536)
+    assert got.index(b"hello") < got.index(INLINE)
+
+
+def test_a_chunked_body_streams_to_an_asgi_application(live):
+    request = wires.Req("POST", "/echo", (), b"y" * 200_000, chunked=True)
+    with live.open("http") as sock:
+        found = wires.http_exchange(sock, request, "", "localhost")
+    assert found.body.startswith(b"200000 ")
+
+
+def test_wsgi_is_served_while_five_hundred_streams_are_open(live):
+    socks = []
+    try:
+        for _ in range(500):
+            sock = live.open("fastcgi")
+            sock.sendall(live.data("fastcgi", "/stream/many"))
+            socks.append(sock)
+        for sock in socks:
+            got = b""
+            while b"first" not in got:
+                got += sock.recv(65_536)
+        assert live.ask("/old").startswith(INLINE.decode())
+        live.go("many")
+        for sock in socks:
+            got = b""
+            while b"last" not in got:
+                got += sock.recv(65_536)
+    finally:
+        for sock in socks:
+            sock.close()
+
+
+def test_an_application_hears_of_a_closed_connection_here_too(live):
+    with live.open("fastcgi") as sock:
+        sock.sendall(live.data("fastcgi", "/gone/mixed"))
+        live.noted("gone mixed in")
+    live.noted("gone mixed http.disconnect")
+
+
+def test_a_wsgi_thread_that_is_stuck_does_not_hold_streams_up(live):
+    gate = live.gate("stuck")
+    with live.send("/old/hold/stuck") as stuck, live.open("fastcgi") as sock:
+        gate.entered()
+        sock.sendall(live.data("fastcgi", "/hello"))
+        assert answer(sock).body == b"hello"
+        gate.release()
+        assert answer(stuck).body.startswith(INLINE)
+
+
+def test_no_descriptor_is_left_over(live):
+    worker = live.workers()[0]
+
+    def fds() -> int:
+        return len(os.listdir(f"/proc/{worker}/fd"))
+
+    before = fds()
+    for _ in range(20):
+        with live.open("fastcgi") as sock:
+            sock.sendall(live.data("fastcgi", "/hello"))
+            assert answer(sock).body == b"hello"
+            sock.sendall(live.data("fastcgi", "/old"))
+            assert answer(sock).body.startswith(INLINE)
+    assert wait_until(lambda: fds() <= before)
+
+
+def test_term_ends_both(tmp_path):
+    with aio(tmp_path, "--mount", "/old=shop:old") as live:
+        with live.open("fastcgi") as sock:
+            sock.sendall(live.data("fastcgi", "/hello"))
+            assert answer(sock).body == b"hello"
+            first = json.loads(live.ask("/pid"))
+            live.ctl("reload")
+            live.until(lambda: live.workers() and first not in live.workers())
+            sock.sendall(live.data("fastcgi", "/pid"))
+            assert json.loads(answer(sock).body) in live.workers()
+    assert (tmp_path / "ended").read_text() == "shutdown\n" * 2
