@@ -52,7 +52,9 @@ class Compile(BuildHookInterface):
         self._folder = tempfile.mkdtemp(prefix="gatebridge-build-")
         copy = Path(self._folder)
         shutil.copytree(root / "gatebridge", copy / "gatebridge")
-        command = [sys.executable, "-m", "mypyc", "--strict", *names]
+        # lint sees every optional package's types; here they need not be installed
+        lenient = ["--ignore-missing-imports", "--no-warn-unused-ignores"]
+        command = [sys.executable, "-m", "mypyc", "--strict", *lenient, *names]
         done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
         if done.returncode:
             return f"mypyc failed:\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
