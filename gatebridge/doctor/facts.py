@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from gatebridge.control_client import call, daemon_name, find
 from gatebridge.doctor.front_files import read_named, read_usual
 from gatebridge.doctor.machine import Machine, person
 from gatebridge.doctor.probe import Heard, Reached, listen_to, reach
+from gatebridge.doctor.sessions import find_in_sources
 from gatebridge.doctor.url_probe import HEADERS, Url
 from gatebridge.errors import GatebridgeError
 from gatebridge.loading import load_applications
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from gatebridge.shim_check import Finding
 
 ANSWER_S = 1.0  # for a daemon to answer
+_STREAMS = re.compile("\\A(?!.*X-Accel-Buffering).*?text/event-stream", re.S)
 IMPORT_S = 1.5  # for an application to be imported
 _CANNOT_CONNECT = ("fd", "systemd")  # binds that only their starter knows
 
@@ -48,6 +51,7 @@ class Meant:
     error_log       of the front server; "" for none
     front_config    FILE or SERVER:FILE of front servers; () for those of the system
     url             that a front server answers, to be asked; "" for none
+    streams         whether the application is said to send answers piece by piece
     environ         that the daemon is started in
     """
 
@@ -62,6 +66,7 @@ class Meant:
     error_log: str = ""
     front_config: tuple[str, ...] = ()
     url: str = ""
+    streams: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -234,6 +239,22 @@ class Facts:
         if not self.meant.url or self.status is None:
             return None
         return Url(self.meant.url, self._control_socket)
+
+    @property
+    def streams(self) -> str:
+        """How it is known that an application sends answers piece by piece; "" for not."""
+        said = "--streams" if self.meant.streams else ""
+        return said or next(filter(None, map(self.streams_of, self.pools)), "")
+
+    def streams_of(self, pool: Pool) -> str:
+        """As streams. What switches the collecting off by itself is not meant."""
+        if self.meant.streams:
+            return "--streams"
+        for app in pool.apps:
+            seen = find_in_sources(app.target, self.folders(pool), _STREAMS)
+            if seen:
+                return f"{seen} sends text/event-stream"
+        return ""
 
     @cached_property
     def came(self) -> Came | None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.check import WARNING, Checks, Finding
 from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI
-from gatebridge.doctor.sessions import find_in_sources
 from gatebridge.environ.build import Builder
 from gatebridge.errors import ConfigError
 from gatebridge.wire.request import Pairs, Request
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
     from gatebridge.doctor.facts import Facts
     from gatebridge.doctor.passing import Passing
     from gatebridge.settings import Pool
-
-_STREAMS: Final = re.compile("\\A(?!.*X-Accel-Buffering).*?text/event-stream", re.S)
 
 check = Checks("front server")
 
@@ -231,18 +227,17 @@ def buffering(facts: Facts) -> Finding | None:
     for one, pool in _behind(facts):
         if not one.buffered:
             continue
-        for app in pool.apps:
-            seen = find_in_sources(app.target, facts.folders(pool), _STREAMS)
-            if seen:
-                mend = one.words["buffered"].format()
-                if one.server == "nginx":
-                    mend += " or the header X-Accel-Buffering: no from the application"
-                return Finding(
-                    f"{one.server} collects answers, so events reach clients late",
-                    f"{one.where}: {one.buffered}; {seen} sends text/event-stream",
-                    mend,
-                    WARNING,
-                )
+        seen = facts.streams_of(pool)
+        if seen:
+            mend = one.words["buffered"].format()
+            if one.server == "nginx":
+                mend += " or the header X-Accel-Buffering: no from the application"
+            return Finding(
+                f"{one.server} collects answers, so events reach clients late",
+                f"{one.where}: {one.buffered}; {seen}",
+                mend,
+                WARNING,
+            )
     return None
 
 

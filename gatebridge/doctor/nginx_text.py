@@ -75,7 +75,10 @@ class _Place:
     def passing(self) -> Passing:
         kind = self._kind
         flaws = [*self._tried(), *self._kept(), *self._heads(), *self._told(), *self._authorized()]
-        buffering = self._word(f"{kind}_buffering") != "off"
+        # with fastcgi_keep_conn nginx hands on each record as it comes: --url measures the same
+        buffering = self._word(f"{kind}_buffering") != "off" and not (
+            kind == "fastcgi" and self._word("fastcgi_keep_conn") == "on"
+        )
         upload = self._word("client_max_body_size")
         timeout = self._word(f"{kind}_read_timeout")
         return Passing(

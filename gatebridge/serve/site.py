@@ -130,10 +130,11 @@ class Site:
         if self.name == "http":
             self._add_addresses(exchange, request.vars)
         environ = exchange.environ = request.vars
+        app = self.app
         try:
             _, length = self.builder.build(request)
             if self.builder.news:
-                self._notice(exchange, request)
+                app = self._notice(exchange, request) or app
             environ.update(self.extra)
             environ["wsgi.errors"] = Errors(exchange)
             environ["gatebridge.timeout"] = exchange.limit_time
@@ -144,7 +145,7 @@ class Site:
                 environ["wsgi.input"] = BytesIO()
             else:
                 environ["wsgi.input"] = self._input(exchange, request, environ, length)
-            run(self.app, environ, exchange)
+            run(app, environ, exchange)
         except PeerError as error:  # of build() and _input(): run() raises none
             if self.builder.news:
                 self._notice(exchange, request)
@@ -205,8 +206,11 @@ class Site:
         set_length(environ, spooled.length)
         return Body(spooled, b"", spooled.length)
 
-    def _notice(self, exchange: Exchange, request: Request) -> None:
-        """What happens now and then: the builder has seen something, or somebody waits."""
+    def _notice(self, exchange: Exchange, request: Request) -> Application | None:
+        """What happens now and then: the builder has seen something, or somebody waits.
+
+        What answers instead of the site's own application; None for that.
+        """
         builder = self.builder
         builder.news = False  # first: another thread may raise it meanwhile
         if builder.saw_proxy:
@@ -217,16 +221,17 @@ class Site:
                 self.tell_front(self.bind, met)
         order = self.order
         if order is None:
-            return
+            return None
         if order.is_over:
             self.order = None
-            return
+            return None
         builder.news = True  # until it is over
-        if order.wants(request.vars):
-            added: dict[str, object] = {}
-            if self.name == "http":
-                self._add_addresses(exchange, added)
-            order.keep(self, request, {name: str(added[name]) for name in added})
+        if not order.wants(request.vars):
+            return None
+        added: dict[str, object] = {}
+        if self.name == "http":
+            self._add_addresses(exchange, added)
+        return order.keep(self, request, {name: str(added[name]) for name in added})
 
     def _note_proxy(self) -> None:
         """Say once that a Proxy header was dropped (CVE-2016-5385 and its kin)."""

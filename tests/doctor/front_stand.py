@@ -15,7 +15,10 @@ from tests.serve.service import Service, service
 from tests.suite.modes import wait_until
 
 APP = """
+import pathlib
+
 def application(environ, start_response):
+    pathlib.Path(__file__).with_name("seen").touch()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
     return [b"ok"]
 """

@@ -4,6 +4,7 @@ nginx stands for all of them; what other servers do differently is in tests of t
 """
 
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +83,8 @@ def test_a_sound_server(live: Service, mount: str) -> None:
         ("browser.proxy", 'fastcgi_param HTTP_PROXY        "" if_not_empty;', ""),
         ("browser.repeated", "HTTP_PROXY ",
          "HTTP_X_GATEBRIDGE_DOCTOR one; fastcgi_param HTTP_PROXY "),
+        ("browser.split", 'SCRIPT_NAME       ""', 'SCRIPT_NAME /gatebridge-doctor'),
+        ("browser.answer_head", "fastcgi_buffer_size 16k;", ""),
         ("browser.cookie", "server_name ", "large_client_header_buffers 4 4k; server_name "),
         ("browser.chunked", "fastcgi_pass ", "if ($http_transfer_encoding) { return 411; }"
          " fastcgi_pass "),
@@ -92,12 +95,41 @@ def test_a_sound_server(live: Service, mount: str) -> None:
 def test_what_is_lost_on_the_way(live: Service, id: str, old: str, new: str) -> None:
     text = made(live)
     assert old in text
-    if id == "browser.path":  # gatebridge goes by REQUEST_URI, where there is one
+    if id in ("browser.path", "browser.split"):  # gatebridge goes by REQUEST_URI, if there is one
         text = text.replace("fastcgi_param REQUEST_URI       $request_uri;", "")
+    if id == "browser.split":
+        text = text.replace("location / {", "location ~ ^/gatebridge-doctor(?<rest>/.*)$ {")
+        text = text.replace("PATH_INFO         $document_uri", "PATH_INFO $rest")
     with front(live, text.replace(old, new)) as port:
         report = asked(live, f"http://localhost:{port}")
     assert first(report) == id
     assert len(report.found) == 1
+
+
+def test_streams_that_are_collected(live: Service) -> None:
+    text = made(live).replace("fastcgi_keep_conn on;", "")
+    at_once = text.replace("fastcgi_pass", "fastcgi_buffering off; fastcgi_pass")
+    with front(live, text) as port:
+        report = asked(live, f"http://localhost:{port}", streams=True)
+        assert ids(report) == ["browser.stream"]
+        assert "when both were sent; --streams" in report.found[0].finding.evidence
+        assert "fastcgi_buffering off" in report.found[0].finding.mend
+        assert ids(asked(live, f"http://localhost:{port}")) == []  # it is not said to stream
+    for sound in (at_once, made(live)):
+        with front(live, sound) as port:
+            report = asked(live, f"http://localhost:{port}", streams=True)
+        assert (ids(report), report.undecided) == ([], [])
+
+
+def test_the_application_sees_nothing_of_it(live: Service) -> None:
+    with front(live, made(live)) as port:
+        (live.folder / "seen").unlink(missing_ok=True)
+        report = asked(live, f"http://localhost:{port}", streams=True)
+        assert (ids(report), report.undecided) == ([], [])
+        assert not (live.folder / "seen").exists()
+        with urllib.request.urlopen(f"http://localhost:{port}/x", timeout=30) as answer:
+            assert answer.read() == b"ok"
+        assert (live.folder / "seen").exists()
 
 
 def test_a_certificate_that_no_browser_takes(live: Service) -> None:

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from gatebridge.serve import explaining
+from gatebridge.serve import explaining, probe_answer
 from gatebridge.serve.explaining import ROOM, Order, fitted
 from tests.serve.gated import answer, connect
 from tests.serve.service import DEADLINE_S, Service, service
@@ -189,6 +189,56 @@ def test_an_option_that_contradicts_the_server_is_a_warning(tmp_path) -> None:
         live.until_log("warning front.differs on unix:s: the front option says nginx")
         send(live, nginx("/x"))
         live.until_log("info front.given on unix:s: nginx")
+
+
+# -- an answer of the daemon's own, for doctor
+
+
+def test_a_stream_goes_on_when_its_report_was_taken(tmp_path) -> None:
+    with service(tmp_path, "shop:application", "--bind", "unix:s") as live:
+        number = arm(live, token="t0k3n", answer="stream")
+        pairs = nginx("/fail/x", (explaining.TOKEN, "t0k3n"))
+        sock = connect(str(live.folder / "s"))
+        sock.settimeout(DEADLINE_S)
+        with sock:
+            sock.sendall(wires.fastcgi_bytes(pairs, b"", False, 1))
+            got = sock.recv(65_536)
+            while probe_answer.FIRST not in got:
+                got += sock.recv(65_536)
+            assert probe_answer.TOLD not in got
+            assert take(live, number)["environ"]["PATH_INFO"] == "/fail/x"
+            while more := sock.recv(65_536):
+                got += more
+            assert probe_answer.TOLD in got
+
+
+def test_a_stream_ends_though_nobody_takes_the_report(tmp_path) -> None:
+    with service(tmp_path, "shop:application", "--bind", "unix:s") as live:
+        arm(live, token="t0k3n", answer="stream")
+        told = send(live, nginx("/x", (explaining.TOKEN, "t0k3n")))
+        assert told.body == probe_answer.FIRST + probe_answer.ALONE
+        assert live.ask("/x") == "one"
+
+
+def test_the_daemon_counts_a_body_and_sets_a_cookie(tmp_path) -> None:
+    with service(tmp_path, "shop:application", "--bind", "unix:s") as live:
+        number = arm(live, token="t0k3n", answer="length")
+        other = nginx("/x", (explaining.TOKEN, "other"))
+        assert send(live, other).body == b"one"
+        assert json.loads(send(live, nginx("/x", (explaining.TOKEN, "t0k3n"))).body) == {
+            "length": 0
+        }
+        take(live, number)
+        arm(live, token="t0k3n", answer="cookie")
+        told = send(live, nginx("/x", (explaining.TOKEN, "t0k3n")))
+        (cookie,) = [value for name, value in told.headers if name.lower() == "set-cookie"]
+        assert len(cookie.partition(";")[0].replace("=", "", 1)) == 4096
+
+
+def test_no_client_gets_an_answer_of_the_daemon_s_own(tmp_path) -> None:
+    with service(tmp_path, "shop:application", "--bind", "unix:s") as live:
+        assert live.ctl("explain-next", answer="stream")["code"] == "explain.malformed"
+        assert live.ctl("explain-next", token="t", answer="x")["code"] == "explain.malformed"
 
 
 # -- what is kept
