@@ -78,7 +78,8 @@ class _Place:
     def passing(self) -> Passing:
         scheme = self._members[0]["scheme"] if self._members else "fcgi"
         timeout = self._options.get("timeout") or self._said("proxytimeout", "timeout")
-        flushed = self._options.get("flushpackets", "off").lower() != "off"
+        # mod_proxy_fcgi alone collects: --url measures the same
+        flushed = scheme != "fcgi" or self._options.get("flushpackets", "off").lower() != "off"
         return Passing(
             "apache",
             self._line.where,

@@ -157,6 +157,22 @@ def test_what_conf_writes_is_sound(live: Service, kind: str, mount: str, form: s
     assert (ids(report), report.undecided) == ([], [])
 
 
+@pytest.mark.parametrize("kind", ["fcgi", "scgi", "uwsgi", "http"])
+@pytest.mark.parametrize("option", ["", "flushpackets=on", "flushpackets=auto"])
+def test_what_it_collects_is_what_arrives_late(live: Service, kind: str, option: str) -> None:
+    target = f"unix:{live.folder}/s.{kind}|{kind}://localhost/"
+    text = host(f'ProxyPass "/" "{target}" {option}\n' + section("/", AUTH))
+    server = run(live, text)
+    try:
+        url = f"http://localhost:{server.ports[0]}"
+        report = judged(live, text, kind, url=url, streams=True, mount="/")
+    finally:
+        server.stop()
+    assert report.undecided == []
+    late = ["browser.stream", "front.buffering"] if kind == "fcgi" and not option else []
+    assert [one for one in ids(report) if one.endswith(("stream", "buffering"))] == late
+
+
 def test_streams_that_are_collected(live: Service) -> None:
     text = PASSED.replace("{s}", f"{live.folder}/s.fcgi") + section("/", AUTH + SET)
     (live.folder / "events.py").write_text('KIND = "text/event-stream"\n')

@@ -18,7 +18,7 @@ from gatebridge.doctor.url_probe import Url
 from gatebridge.errors import UseError
 from gatebridge.fronts import nginx
 from gatebridge.fronts.place import Place
-from tests.doctor.front_stand import serving
+from tests.doctor.front_stand import judged, serving
 from tests.doctor.set_up import Fake, configured, doctor, first, ids, own_name
 from tests.fronts.generated import certificate
 from tests.fronts.servers import Server, free_port, program, start
@@ -119,6 +119,19 @@ def test_streams_that_are_collected(live: Service) -> None:
         with front(live, sound) as port:
             report = asked(live, f"http://localhost:{port}", streams=True)
         assert (ids(report), report.undecided) == ([], [])
+
+
+@pytest.mark.parametrize("kind", ["fcgi", "scgi", "uwsgi", "http"])
+def test_what_nginx_collects_is_what_arrives_late(live: Service, kind: str) -> None:
+    """Kept FastCGI connections collect nothing; what is read in the file says the same."""
+    bind = f"{kind}+unix:{live.folder}/s.{kind}"
+    text = nginx.config(Place((parse_bind(bind),), "", listen="127.0.0.1:65000"), "")
+    text = text.replace("65000", "{port}")
+    with front(live, text) as port:
+        url = f"http://localhost:{port}"
+        report = judged(live, text, kind, url=url, streams=True, mount="/")
+    late = [] if kind == "fcgi" else ["browser.stream", "front.buffering"]
+    assert (ids(report), report.undecided) == (late, [])
 
 
 def test_the_application_sees_nothing_of_it(live: Service) -> None:
