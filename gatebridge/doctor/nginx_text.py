@@ -75,10 +75,7 @@ class _Place:
     def passing(self) -> Passing:
         kind = self._kind
         flaws = [*self._tried(), *self._kept(), *self._heads(), *self._told(), *self._authorized()]
-        # with fastcgi_keep_conn nginx hands on each record as it comes: --url measures the same
-        buffering = self._word(f"{kind}_buffering") != "off" and not (
-            kind == "fastcgi" and self._word("fastcgi_keep_conn") == "on"
-        )
+        buffering = self._word(f"{kind}_buffering") != "off" and not self._is_framed
         upload = self._word("client_max_body_size")
         timeout = self._word(f"{kind}_read_timeout")
         return Passing(
@@ -113,6 +110,14 @@ class _Place:
     def _word(self, name: str) -> str:
         found = self._lists(name)
         return " ".join(found[-1]) if found else ""
+
+    @property
+    def _is_framed(self) -> bool:
+        """Whether nginx sees where an answer ends: then each piece goes on as it comes, buffering
+        or not. tests/doctor/test_url.py measures it."""
+        if self._kind == "fastcgi":
+            return self._word("fastcgi_keep_conn") == "on"
+        return self._kind == "proxy" and self._word("proxy_http_version") == "1.1"
 
     def _location(self) -> Directive | None:
         return next((one for one in reversed(self._at) if one.name == "location"), None)
