@@ -12,12 +12,12 @@ from gatebridge.bind import Bind, parse_bind
 from gatebridge.config.clashes import path_of
 from gatebridge.config.system import control_socket, plan_of
 from gatebridge.control_client import call, daemon_name, find
-from gatebridge.doctor.front_files import read_named, read_usual
+from gatebridge.doctor.front_files import read_named, read_usual, server_named
 from gatebridge.doctor.machine import Machine, person
 from gatebridge.doctor.probe import Heard, Reached, listen_to, reach
 from gatebridge.doctor.sessions import find_in_sources
 from gatebridge.doctor.url_probe import HEADERS, Url
-from gatebridge.errors import GatebridgeError
+from gatebridge.errors import ConfigError, GatebridgeError
 from gatebridge.loading import load_applications
 from gatebridge.serve.trial import run_apart
 from gatebridge.shim_check import examine
@@ -25,7 +25,7 @@ from gatebridge.shim_check import examine
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gatebridge.doctor.machine import Person
+    from gatebridge.doctor.machine import Person, Process
     from gatebridge.doctor.passing import Passing
     from gatebridge.doctor.url_probe import Came
     from gatebridge.settings import Configuration, Pool
@@ -230,8 +230,18 @@ class Facts:
         """Who connects; None where nobody says it."""
         if self.meant.front_user:
             return person(self.meant.front_user)
-        uids = {one.uid for one in self.machine.fronts() if not self._asks_others(one.name)}
+        uids = {one.uid for one in self.connecting}
         return person(str(uids.pop())) if len(uids) == 1 else None
+
+    @cached_property
+    def connecting(self) -> list[Process]:
+        """Running front servers whose configuration was read, and leads here: others may be
+        anybody's, and what they may not is none of our business."""
+        try:
+            leading = {one.server for one, _, _ in self.handed}
+        except ConfigError:  # front.file says it
+            return []
+        return [one for one in self.machine.fronts() if server_named(one.name) in leading]
 
     @cached_property
     def url(self) -> Url | None:
@@ -262,16 +272,11 @@ class Facts:
         return self.url.ask(*HEADERS) if self.url is not None else None
 
     @cached_property
-    def _usual(self) -> dict[str, list[Passing]]:
-        """Of the system's own servers, as far as they may be read."""
-        return read_usual(self.machine)
-
-    @cached_property
     def passings(self) -> list[Passing]:
         """Where front servers hand requests on. raises ConfigError("doctor.front_config")"""
         if self.meant.front_config:
             return [one for named in self.meant.front_config for one in read_named(named)]
-        return [one for passings in self._usual.values() for one in passings]
+        return read_usual(self.machine)
 
     @cached_property
     def handed(self) -> list[tuple[Passing, Bind, Pool | None]]:
@@ -285,13 +290,6 @@ class Facts:
 
     def _pool_of(self, bind: Bind) -> Pool | None:
         return next((pool for pool in self.pools if bind.text in pool.settings.bind), None)
-
-    def _asks_others(self, name: str) -> bool:
-        """Whether a running server's configuration was read, and leads elsewhere."""
-        own = self._usual.get({"apache2": "apache", "httpd": "apache"}.get(name, name))
-        if own is None or self.meant.front_config:
-            return False
-        return not any(one.points_to(bind) for one in own for bind in self.binds)
 
 
 def _place(bind: Bind) -> tuple[str, str, str, int]:

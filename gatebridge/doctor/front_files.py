@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.apache_text import read_apache
@@ -34,6 +35,9 @@ USUAL: Final = (  # (server, where distributions keep it)
     ("haproxy", "/etc/haproxy/haproxy.cfg"),
     ("caddy", "/etc/caddy/Caddyfile"),
 )
+_OPTIONS: Final = {
+    "nginx": "-c", "apache": "-f", "lighttpd": "-f", "haproxy": "-f", "caddy": "--config",
+}  # fmt: skip
 _SIGNS: Final = (  # what only this server's configuration says
     ("caddy", re.compile(r"^\s*(?:reverse_proxy|php_fastcgi|handle(?:_path)?|file_server)\b",
                          re.M)),
@@ -70,10 +74,28 @@ def read_named(named: str) -> list[Passing]:
     return READERS[server or server_of(path, text)](Machine(), path)
 
 
-def read_usual(machine: Machine) -> dict[str, list[Passing]]:
-    """Of each server whose configuration is where distributions keep it, and may be read."""
-    found: dict[str, list[Passing]] = {}
-    for server, path in USUAL:
-        if machine.read(path):
-            found[server] = found.get(server, []) + READERS[server](machine, path)
-    return found
+def read_usual(machine: Machine) -> list[Passing]:
+    """Of each server whose configuration may be read: it is where distributions keep it, or where
+    the command line of a running one says."""
+    files = dict.fromkeys(USUAL)
+    for name, words in machine.front_commands():
+        server = server_named(name)
+        files |= {(server, path): None for path in _named(server, words)}
+    return [
+        one
+        for server, path in files
+        if machine.read(path)
+        for one in READERS[server](machine, path)
+    ]
+
+
+def server_named(program: str) -> str:
+    """The server that a program is: httpd is Apache's, too."""
+    return {"apache2": "apache", "httpd": "apache"}.get(program, program)
+
+
+def _named(server: str, words: list[str]) -> list[str]:
+    """The files that a command line names. nginx's master has all of it in one word."""
+    option = _OPTIONS.get(server)
+    split = [part for word in words for part in word.split()]
+    return [path for before, path in pairwise(split) if before == option and path[:1] == "/"]

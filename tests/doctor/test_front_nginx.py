@@ -221,6 +221,8 @@ def test_a_server_that_leads_elsewhere_is_nobody_who_connects(
         sock.bind(f"{live.folder}/private")
         (live.folder / "private").chmod(0o600)
         sock.listen()
+        here = f"server {{ location / {{ fastcgi_pass unix:{live.folder}/private; }} }}"
+        machine.write("/etc/nginx/nginx.conf", here)
         assert "socket.permission" in ids(doctor(machine, **meant))
         machine.write("/etc/nginx/nginx.conf", "http { server { listen 80; } }")
         assert "socket.permission" not in ids(doctor(machine, **meant))

@@ -123,7 +123,7 @@ def test_streams_that_are_collected(live: Service) -> None:
 
 @pytest.mark.parametrize("kind", ["fcgi", "scgi", "uwsgi", "http"])
 def test_what_nginx_collects_is_what_arrives_late(live: Service, kind: str) -> None:
-    """Kept connections of FastCGI and HTTP/1.1 collect nothing; what is read in the file says the same."""
+    """Kept connections of FastCGI and HTTP/1.1 collect nothing, and the file is read so."""
     bind = f"{kind}+unix:{live.folder}/s.{kind}"
     text = nginx.config(Place((parse_bind(bind),), "", listen="127.0.0.1:65000"), "")
     text = text.replace("65000", "{port}")
