@@ -299,7 +299,8 @@ class Settings:
     )
     status_allow: str = option(
         "127.0.0.1,::1",
-        "Clients (REMOTE_ADDR) that these two paths answer, separated by commas; others get 403.",
+        "Clients (REMOTE_ADDR) that these two paths answer, separated by commas; others get 403. A "
+        "ping without REMOTE_ADDR, as health checks send it, is always answered.",
         table="status",
         placeholder="LIST",
         commas=True,

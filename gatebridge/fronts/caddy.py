@@ -120,8 +120,8 @@ def _proxy(place: Place) -> list[str]:
         lines.append("# no health_uri: Caddy 2.6 breaks when it asks for one by FastCGI")
     elif place.health:
         lines += because(
-            "asked every 5 s; a daemon that does not answer gets no requests; for its --ping-path",
-            "# it needs --status-allow 127.0.0.1,unix: a check comes from no client's address",
+            "asked every 5 s; a daemon that does not answer gets no requests (by TCP from",
+            "# another machine: --status-allow at the daemon must name this one)",
             f"health_uri {quoted(place.health)}",
             "health_interval 5s",
         )
