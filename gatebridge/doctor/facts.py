@@ -288,6 +288,17 @@ class Facts:
             if one.points_to(bind)
         ]
 
+    @cached_property
+    def started(self) -> list[tuple[Passing, Pool | None]]:
+        """Those that start a program which is meant, with the pool as far as it is known."""
+        pool = self.pools[0] if len(self.pools) == 1 else None
+        found: list[tuple[Passing, Pool | None]] = []
+        for script in self.meant.scripts:
+            its = [one for one in self.passings if one.program and one.starts(script)]
+            kept = [one for one in its if one.protocol == "fcgid"] or its  # the handler counts
+            found += [(one, pool) for one in kept]
+        return found
+
     def _pool_of(self, bind: Bind) -> Pool | None:
         return next((pool for pool in self.pools if bind.text in pool.settings.bind), None)
 

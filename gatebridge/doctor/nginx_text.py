@@ -156,6 +156,8 @@ class _Place:
         known = {"document_uri": path, "uri": path, "request_uri": mount + SAMPLE_URI,
                  "fastcgi_script_name": path, "fastcgi_path_info": "", "nginx_version": "1",
                  "request_method": "GET", "server_protocol": "HTTP/1.1"}  # fmt: skip
+        if root := self._word("root"):
+            known["document_root"] = root
         location = self._location()
         if location is not None and location.words[0] in ("~", "~*"):
             known |= _groups(location.words[-1], path)
@@ -188,6 +190,10 @@ class _Place:
     def _kept(self) -> Iterator[Flaw]:
         names = [one.name for one in self._upstream or ()]
         if "keepalive" not in names:
+            if names and self._kind == "fastcgi" and self._word("fastcgi_keep_conn") == "on":
+                why = "each request asks for its connection to be kept, and the upstream keeps none"
+                yield self._flaw("keep_conn", why, "fastcgi_keep_conn without keepalive",
+                                 f"keepalive 32; in upstream {self._one.words[0]}")  # fmt: skip
             return
         if self._kind == "fastcgi" and self._word("fastcgi_keep_conn") != "on":
             why = "the upstream keeps connections, but each request asks for its own to be closed"
