@@ -14,6 +14,7 @@ from gatebridge.serve.clock import current_date
 from gatebridge.serve.listen import Listener, networks, open_listener, somaxconn
 from gatebridge.serve.log_file import LogFile
 from gatebridge.serve.loop import Loop
+from gatebridge.serve.send_file import parse as send_file
 from gatebridge.serve.site import Site, Wire
 from gatebridge.serve.worker import MASKED, Worker
 from gatebridge.serve.worker_log import LEVELS, WARNING, WorkerLog
@@ -154,4 +155,5 @@ def _site(
     site.spool_memory = settings.spool_memory
     site.spool_dir = settings.spool_dir or None
     site.spool_floor = settings.spool_floor
+    site.send_file = send_file(settings.send_file)
     return site

@@ -103,6 +103,13 @@ class Settings:
         "http_auth), so its REMOTE_USER is believed.",
         table="trust",
     )
+    send_file: str = option(
+        "",
+        "The front server sends files for wsgi.file_wrapper itself, if they are below a folder: "
+        "nginx=/srv/files (X-Accel-Redirect, as conf writes it; nginx:/URL/=/srv/files by another "
+        "internal location), caddy=, apache= or lighttpd=/srv/files (X-Sendfile).",
+        placeholder="SERVER=DIR",
+    )
     chdir: str = option("", "Folder to change to before the import.", placeholder="DIR")
     pythonpath: str = option(
         "",

@@ -98,7 +98,7 @@ def command(server: str, form: str, config: str, **given: Any) -> None:
     if deeds["install"] and deeds["output"]:
         raise click.UsageError("--install and -o FILE both say where; give one of them.")
     own["listen"] = own["listen"] or known.forms[form].listen
-    place = _place(config, own, given)
+    place = _place(config, own, given, server)
     text = known.build(place, form)
     if deeds["check"]:
         _check(known, form, place)
@@ -126,7 +126,7 @@ def _listed(servers: Mapping[str, Server]) -> str:
     return "".join(lines)
 
 
-def _place(config: str, own: dict[str, Any], given: dict[str, Any]) -> Place:
+def _place(config: str, own: dict[str, Any], given: dict[str, Any], server: str) -> Place:
     """What is served, from the settings and this command's own options. raises ConfigError"""
     from gatebridge.config import resolve
     from gatebridge.front_places import places
@@ -145,12 +145,23 @@ def _place(config: str, own: dict[str, Any], given: dict[str, Any]) -> Place:
     usual = os.path.dirname(configuration.file) if configuration.file else os.getcwd()
     folder = os.path.abspath(folder) if folder else usual
     said = {name: value for name, value in _fields(own).items() if value not in (None, "", ())}
+    said = _sent(configuration.pools[0].settings.send_file, server) | said
     (place,) = places(
         configuration, folder=folder, argv=_argv(asked), protocol=protocol or "", **said
     )
     if pool:
         return dataclasses.replace(place, name=f"{place.name}-{pool}"[:64])
     return place
+
+
+def _sent(send_file: str, server: str) -> dict[str, Any]:
+    """What the daemon's own --send-file says of a place, if it is this server's."""
+    from gatebridge.serve.send_file import parse
+
+    rule = parse(send_file)
+    if rule is None or rule.server != server:
+        return {}
+    return {"send_files": rule.folder, "send_url": rule.url}
 
 
 def _fields(own: dict[str, Any]) -> dict[str, Any]:

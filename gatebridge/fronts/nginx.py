@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from gatebridge.errors import ConfigError
 from gatebridge.fronts.lines import because, braces, indented, shortest_size, text, whole_seconds
 from gatebridge.fronts.place import address, unsupported
+from gatebridge.serve.send_file import BROUGHT_BACK
 
 if TYPE_CHECKING:
     from gatebridge.bind import Bind
     from gatebridge.fronts.place import Place
 
-SEND = "/gatebridge-send"  # the X-Accel-Redirect of a file begins so, and no client can ask for it
 DIRECTIVES = {"fastcgi": "fastcgi", "scgi": "scgi", "uwsgi": "uwsgi", "http": "proxy"}
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 _KINDS = (
@@ -240,9 +240,16 @@ def _files(place: Place, form: str) -> list[str]:
         reason = "files that the application is not asked for"
         lines += ["", *because(reason, *braces(f"location ^~ {quoted(prefix + '/')}", inside))]
     if place.send_files:
-        reason = f"files that the application names: X-Accel-Redirect: {SEND}/PATH"
+        reason = f"files that the application names: X-Accel-Redirect: {place.send_url}PATH"
         inside = ["internal;", f"alias {_path(place.send_files.rstrip('/') + '/', form)};"]
-        lines += ["", *because(reason, *braces(f"location ^~ {SEND}/", inside))]
+        inside += because(
+            "of the application's headers nginx keeps few by itself; these are kept, too",
+            *[
+                f"add_header {name} $upstream_http_{name.lower().replace('-', '_')};"
+                for name in BROUGHT_BACK
+            ],
+        )
+        lines += ["", *because(reason, *braces(f"location ^~ {place.send_url}", inside))]
     return lines
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gatebridge.serve.access_log import AccessLog
     from gatebridge.serve.exchange import Exchange
     from gatebridge.serve.explaining import Order
+    from gatebridge.serve.send_file import SendFile
     from gatebridge.serve.worker_log import WorkerLog
     from gatebridge.wire.cgi_head import Head
     from gatebridge.wire.events import Event, Limits, Request
@@ -74,8 +75,8 @@ class Site:
 
     __slots__ = ("_proxy_noted", "access", "app", "bind", "body_idle_s", "builder", "extra", "gate",
                  "header_s", "limit_body", "limits", "linger_s", "log", "name", "new_wire",
-                 "order", "send_idle_s", "server", "spool_dir", "spool_floor", "spool_memory",
-                 "submit", "tcp", "tell_front")  # fmt: skip
+                 "order", "send_file", "send_idle_s", "server", "spool_dir", "spool_floor",
+                 "spool_memory", "submit", "tcp", "tell_front")  # fmt: skip
 
     def __init__(
         self,
@@ -96,8 +97,7 @@ class Site:
         self.limits = limits
         self.builder = builder
         self.app = app
-        self.log = log
-        self.access = access
+        self.log, self.access = log, access
         self.server = ("localhost", "80")
         self.extra: dict[str, object] = {
             "wsgi.file_wrapper": FileWrapper,
@@ -113,6 +113,7 @@ class Site:
         self.spool_memory = 1 << 20  # bytes
         self.spool_dir: str | None = None
         self.spool_floor = 16 << 20  # bytes
+        self.send_file: SendFile | None = None  # files that the server in front sends
         self._proxy_noted = False
         self.order: Order | None = None
         self.tell_front: Callable[[str, Met], None] = self._log_front
