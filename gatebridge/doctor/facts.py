@@ -297,6 +297,7 @@ class Facts:
             its = [one for one in self.passings if one.program and one.starts(script)]
             kept = [one for one in its if one.protocol == "fcgid"] or its  # the handler counts
             found += [(one, pool) for one in kept]
+        found += [(one, pool) for one in self.passings if one.program == "gatebridge"]
         return found
 
     def _pool_of(self, bind: Bind) -> Pool | None:

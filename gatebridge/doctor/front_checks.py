@@ -52,16 +52,21 @@ def elsewhere(facts: Facts) -> Finding | None:
     passings = _all(facts)
     if not (facts.meant.front_config and facts.binds) or file(facts) or facts.handed:
         return None
-    if facts.started:  # a shim finds its daemon by itself
-        return None
-    there = [f"{one.where}: {one.protocol} to {', '.join(one.targets) or one.program}"
-             for one in passings]  # fmt: skip
+    if facts.started or (facts.meant.scripts and not any(one.targets for one in passings)):
+        return None  # a shim finds its daemon by itself
+    there = [f"{one.where}: {_leads(one)}" for one in passings]
     ours = ", ".join(bind.text for bind in facts.binds)
     return Finding(
         f"the front server hands no request to {ours}",
         "\n".join(there[:10]) or "it hands requests to nobody",
         f"write {ours} there, or bind where it looks; gatebridge conf writes such a file",
     )
+
+
+def _leads(one: Passing) -> str:
+    to = ", ".join(one.targets) or one.words.get("pass") or one.program
+    why = one.words.get("why", "")
+    return f"{one.protocol} to {to}{'; ' if why else ''}{why}"
 
 
 @check(
@@ -332,6 +337,8 @@ for _id, _question, _explains in (
     ),
     ("front.execute", "May the front server start programs there?", ("browser.not_reached",)),
     ("front.rewrite", "Do rules of mod_rewrite come to an end?", ("browser.not_reached",)),
+    ("front.encoded", "Do paths come to the daemon as they were written?", ()),
+    ("front.port", "Does a program listen where the front server asks?", ("browser.not_reached",)),
     ("front.slash", "Does a path reach its target with one / between?", ("browser.not_reached",)),
     ("front.scheme", "Is the application told that a request came by https?", ("browser.scheme",)),
     ("front.authorization", "Is the Authorization header handed on?", ()),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from gatebridge.doctor.apache_text import read_apache
 from gatebridge.doctor.caddy_text import read_caddy
 from gatebridge.doctor.haproxy_text import read_haproxy
+from gatebridge.doctor.iis_text import read_iis
 from gatebridge.doctor.lighttpd_text import read_lighttpd
 from gatebridge.doctor.machine import Machine
 from gatebridge.doctor.nginx_text import read_nginx
@@ -26,6 +27,7 @@ READERS: Final[dict[str, Callable[[Machine, str], list[Passing]]]] = {
     "lighttpd": read_lighttpd,
     "haproxy": read_haproxy,
     "caddy": read_caddy,
+    "iis": read_iis,
 }
 USUAL: Final = (  # (server, where distributions keep it)
     ("nginx", "/etc/nginx/nginx.conf"),
@@ -39,6 +41,7 @@ _OPTIONS: Final = {
     "nginx": "-c", "apache": "-f", "lighttpd": "-f", "haproxy": "-f", "caddy": "--config",
 }  # fmt: skip
 _SIGNS: Final = (  # what only this server's configuration says
+    ("iis", re.compile(r"<(?:system\.webServer|system\.applicationHost|webFarms)\b", re.I)),
     ("caddy", re.compile(r"^\s*(?:reverse_proxy|php_fastcgi|handle(?:_path)?|file_server)\b",
                          re.M)),
     ("lighttpd", re.compile(r"^\s*(?:server\.[\w-]+|(?:fastcgi|scgi|proxy)\.server)\s*\+?=", re.M)),
@@ -46,7 +49,8 @@ _SIGNS: Final = (  # what only this server's configuration says
     ("nginx", re.compile(r"(?:^|[\s{;])(?:(?:location\s[^\n]*|http\s*|server\s*|upstream\s\S+\s*)\{"
                          r"|(?:fastcgi|scgi|uwsgi|proxy)_pass\s)")),
     ("apache", re.compile(r"^\s*(?:<(?:VirtualHost|Location|Directory|IfModule|Proxy)\b|ProxyPass\b"
-                          r"|LoadModule\b|SetHandler\b)", re.M | re.I)),
+                          r"|LoadModule\b|SetHandler\b|AddHandler\b|ScriptAlias\b|RewriteRule\b"
+                          r"|Fcgid\w+\s)", re.M | re.I)),
 )  # fmt: skip
 
 

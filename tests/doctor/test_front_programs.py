@@ -204,7 +204,7 @@ def test_what_conf_writes_is_sound(live: Service, form: str, mount: str) -> None
     place = Place((), mount, listen="127.0.0.1:1", shim=f"{live.folder}/{script}")
     file = live.folder / (".htaccess" if form == "htaccess" else "front.conf")
     file.write_text(apache.config(place, form))
-    report = judged(live, f"apache:{file}", script, limit_body=1 << 30)
+    report = judged(live, str(file), script, limit_body=1 << 30)
     assert (ids(report), report.undecided) == ([], [])
 
 
