@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from gatebridge.bind import parse_bind
+from gatebridge.doctor.url_probe import Url
 from gatebridge.fronts import apache
 from gatebridge.fronts.place import Place
 from tests.doctor.apache_stand import run
 from tests.doctor.front_stand import judged, serving
-from tests.doctor.set_up import first, ids
+from tests.doctor.set_up import Fake, doctor, first, ids
 from tests.serve.service import Service
 
 
@@ -225,6 +226,22 @@ def test_a_proxy_s_prefix_in_script_filename(live: Service, form: str) -> None:
     assert cause.endswith("twice" if form.endswith('/srv/www"\n</Location>\n') else "prefix")
     assert "front.script_filename" not in ids(generic)
     assert ids(judged(live, text)) == []  # nobody reads it
+
+
+def test_what_its_log_says_of_long_heads(live: Service) -> None:
+    text = PASSED.replace("{s}", f"{live.folder}/s.fcgi") + section("/", AUTH + SET)
+    log = live.folder / "heads.log"
+    text = host(f'ErrorLog "{log}"\nLogLevel debug\n' + text)
+    log.touch(mode=0o666)
+    log.chmod(0o666)
+    for more, expected in (("", []), ("LimitRequestFieldSize 2000\n", ["front.header_log"])):
+        server = run(live, more + text)
+        try:
+            Url(f"http://127.0.0.1:{server.ports[0]}", live.control).ask(("Cookie", "c" * 5000))
+        finally:
+            server.stop()
+        machine = Fake(live.folder / "machine")
+        assert ids(doctor(machine, scripts=("/bin/true",), error_log=str(log))) == expected
 
 
 def test_streams_that_are_collected(live: Service) -> None:

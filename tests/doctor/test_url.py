@@ -145,6 +145,31 @@ def test_the_application_sees_nothing_of_it(live: Service) -> None:
         assert (live.folder / "seen").exists()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "cookie"),
+    [
+        ("fastcgi_buffer_size 16k;", "", 0),
+        ("server_name ", "large_client_header_buffers 4 4k; server_name ", 6000),
+        ("", "", 6000),
+    ],
+)
+def test_what_its_log_says_of_long_heads(
+    live: Service, tmp_path: Path, old: str, new: str, cookie: int
+) -> None:
+    log = tmp_path / "error.log"
+    log.touch()
+    text = (
+        made(live).replace(old, new).replace("server_name ", f"error_log {log} info; server_name ")
+    )
+    with front(live, text) as port:
+        url = Url(f"http://127.0.0.1:{port}", live.control)
+        url.ask(("Cookie", "c" * cookie), answer="cookie")
+    report = asked(live, "", error_log=str(log))
+    assert ids(report) == (["front.header_log"] if old else [])
+    if old:
+        assert ("502" if cookie == 0 else "400") in report.found[0].finding.cause
+
+
 def test_a_certificate_that_no_browser_takes(live: Service) -> None:
     class Ground:
         folder = live.folder
