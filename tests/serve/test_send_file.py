@@ -100,14 +100,16 @@ def test_a_folder_behind_a_link_is_named_as_it_was_said(folder: Path) -> None:
     assert ("X-Sendfile", f"{link}/deep/a") in head.headers
 
 
-@pytest.mark.parametrize("what", ["deleted", "replaced", "a pipe"])
+@pytest.mark.parametrize("what", ["deleted", "another is called so", "replaced", "a pipe"])
 def test_a_file_that_is_not_there_any_more(what: str, folder: Path) -> None:
     rule, path = parse(f"nginx={folder}"), folder / "deep/a"
     assert rule is not None
     head = make_head("200 OK", [TEXT])
     with path.open("rb") as file:
-        if what == "deleted":
+        if what in ("deleted", "another is called so"):
             path.unlink()
+            if what != "deleted":  # as the system calls the one that is gone
+                (folder / "deep/a (deleted)").write_bytes(b"x" * 10)
         elif what == "replaced":
             (folder / "new").write_bytes(b"x" * 10)
             os.replace(folder / "new", path)
