@@ -22,7 +22,7 @@ COOKIE_BYTES: Final = 4096  # name and value: the most that browsers keep (RFC 6
 FIRST: Final = b"data: first\n\n"
 TOLD: Final = b"data: told\n\n"
 ALONE: Final = b"data: alone\n\n"
-_WAIT_S: Final = 3.0  # for the first piece to be seen
+_WAIT_S: Final = 2.0  # for the first piece to be seen
 _LOOK_S: Final = 0.01
 _CHUNK: Final = 65_536
 

@@ -168,8 +168,11 @@ def test_what_conf_writes_is_sound(live: Service, kind: str, mount: str, form: s
     assert (ids(report), report.undecided) == ([], [])
 
 
-@pytest.mark.parametrize("kind", ["fcgi", "scgi", "uwsgi", "http"])
-@pytest.mark.parametrize("option", ["", "flushpackets=on", "flushpackets=auto"])
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [("fcgi", ""), ("fcgi", "flushpackets=on"), ("fcgi", "flushpackets=auto"),
+     ("scgi", ""), ("uwsgi", ""), ("http", "")],
+)  # fmt: skip
 def test_what_it_collects_is_what_arrives_late(live: Service, kind: str, option: str) -> None:
     target = f"unix:{live.folder}/s.{kind}|{kind}://localhost/"
     text = host(f'ProxyPass "/" "{target}" {option}\n' + section("/", AUTH))
