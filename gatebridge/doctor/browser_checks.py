@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.check import WARNING, Checks, Finding
+from gatebridge.doctor.passing import readable
 from gatebridge.doctor.url_probe import BODY, CREDENTIALS, TWICE
 from gatebridge.errors import GatebridgeError
 from gatebridge.serve.probe_answer import COOKIE_BYTES
@@ -65,7 +66,7 @@ def not_reached(facts: Facts) -> Finding | None:
         mend = "compare the socket that the front server asks with the daemon's bind"
     return Finding(
         f"requests for {facts.meant.url} do not come to this daemon",
-        f"{came.target!r} was answered with {came.status}{by}",
+        f"{readable(came.target)} was answered with {came.status}{by}",
         f"{mend}; --front-config FILE lets doctor look",
     )
 
@@ -81,7 +82,8 @@ def path(facts: Facts) -> Finding | None:
     sent = {name: came.received.get(name) for name in ("SCRIPT_NAME", "PATH_INFO", "REQUEST_URI")}
     return Finding(
         "the application gets another path than the browser asked for",
-        f"asked for {came.target!r}; SCRIPT_NAME {got[0]!r}, PATH_INFO {got[1]!r}; sent: {sent}",
+        f"asked for {readable(came.target)}; SCRIPT_NAME {readable(got[0])}, PATH_INFO "
+        f"{readable(got[1])}; sent: {sent}",
         "--mount PATH at the daemon, as the front server has it; gatebridge explain --url says why",
     )
 
@@ -98,7 +100,8 @@ def split(facts: Facts) -> Finding | None:
     return Finding(
         "a part of the path is taken for the application's own name, so its routes miss it and its "
         "links have it twice",
-        f"asked for {came.target!r}; SCRIPT_NAME {script!r}, PATH_INFO {info!r}; sent: {sent}",
+        f"asked for {readable(came.target)}; SCRIPT_NAME {readable(script)}, PATH_INFO "
+        f"{readable(info)}; sent: {sent}",
         f"--mount {came.base or '/'} at the daemon, if the application begins there",
     )
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.check import WARNING, Checks, Finding
-from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI
+from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, readable
 from gatebridge.doctor.sessions import find_in_sources
 from gatebridge.environ.build import Builder
 from gatebridge.errors import ConfigError
@@ -85,7 +85,7 @@ def script(facts: Facts) -> Finding | None:
         "or not found",
         "\n".join(there[:10]) or "no ScriptAlias, no handler cgi-script or fcgid-script",
         "ScriptAlias for its folder, or Options +ExecCGI and AddHandler cgi-script .cgi; "
-        "gatebridge conf apache --form cgi writes it",
+        "gatebridge conf apache cgi writes it",
     )
 
 
@@ -118,7 +118,7 @@ def path_info(facts: Facts) -> Finding | None:
         return Finding(
             f"the application gets another path than {one.server} was asked for",
             f"{one.where}: for {one.mount}{SAMPLE_URI} it sends {_shown(one)}, of which gatebridge "
-            f"makes SCRIPT_NAME {_text(found[0])} and PATH_INFO {_text(found[1])}",
+            f"makes SCRIPT_NAME {readable(found[0])} and PATH_INFO {readable(found[1])}",
             f"--mount {one.mount or '/'} at the daemon, and REQUEST_URI from the front server; "
             "gatebridge conf writes the lines",
         )
@@ -169,14 +169,9 @@ def _built(one: Passing, pool: Pool) -> tuple[str, str] | None:
 def _shown(one: Passing) -> str:
     names = ("SCRIPT_NAME", "PATH_INFO", "REQUEST_URI")
     sent = one.sent or {}
-    return ", ".join(f"{name} {_text(sent[name])}" for name in names if name in sent) or "no path"
-
-
-def _text(value: str) -> str:
-    try:
-        return f"{value.encode('latin-1').decode('utf-8')!r}"
-    except UnicodeError:
-        return repr(value)
+    return (
+        ", ".join(f"{name} {readable(sent[name])}" for name in names if name in sent) or "no path"
+    )
 
 
 @check("front.script_filename", "Is SCRIPT_FILENAME a file's name, where the application uses it?")
@@ -189,7 +184,7 @@ def script_filename(facts: Facts) -> Finding | None:
             if seen:
                 return Finding(
                     f"SCRIPT_FILENAME, which the application reads, has {why}",
-                    f"{one.where}: SCRIPT_FILENAME {_text(value)}; {seen}",
+                    f"{one.where}: SCRIPT_FILENAME {readable(value)}; {seen}",
                     "let the application go by its own __file__, or by SCRIPT_NAME and PATH_INFO",
                     WARNING,
                 )

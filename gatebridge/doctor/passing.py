@@ -99,3 +99,11 @@ def seconds(text: str) -> float:
     """As in "1m 30s"."""
     parts: list[tuple[str, str]] = re.findall(r"(\d+)(ms|[smhdw]?)", text)
     return sum(int(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def readable(value: str) -> str:
+    """A WSGI string in quotes, as UTF-8 where its bytes are."""
+    try:
+        return f"{value.encode('latin-1').decode('utf-8')!r}"
+    except UnicodeError:
+        return repr(value)
