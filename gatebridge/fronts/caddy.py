@@ -167,7 +167,8 @@ def _sent(place: Place) -> list[str]:
         "rewrite * {rp.header.X-Accel-Redirect}",
         f"uri strip_prefix {place.send_url[:-1]}",
         "method * GET",
-        "file_server",
+        "# a URL of the application may end in /; it is no folder's",
+        *braces("file_server", ["disable_canonical_uris"], "\t"),
     ]
     return because(
         reason,

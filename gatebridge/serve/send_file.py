@@ -72,30 +72,45 @@ class SendFile:
         """
         if head.status[:3] != "200" or offset or front.startswith(self._others):
             return None
-        names = {name.lower() for name, _ in head.headers}
-        if names & _NEVER or (self._accel and not names <= _PASSED | _REPLACED):
+        if not self._keeps([name.lower() for name, _ in head.headers]):
             return None
         path = self._below(fd, count)
         value = self._written(path) if path else ""
         return self._naming(head, value) if value else None
 
+    def _keeps(self, names: list[str]) -> bool:
+        """Whether the server passes on headers of these names, in lower case."""
+        once = set(names)
+        if once & _NEVER or (self._accel and not once <= _PASSED | _REPLACED):
+            return False
+        several = len(names) > len(once) and self.server == "nginx"  # before 1.23: the first one
+        return not several or all(names.count(name) == 1 for name in once - {"set-cookie"})
+
     def _below(self, fd: int, count: int) -> bytes:
-        """The file's path below the folder; b"" if it is elsewhere, or not there as a whole."""
+        """The file's path below the folder; b"" if it is elsewhere, or not there as a whole.
+
+        The server is told a path below the folder as it was said, so this is looked at: a link
+        in it may lead elsewhere by now.
+        """
         try:
             path = os.readlink(f"/proc/self/fd/{fd}")
-            found, there = os.fstat(fd), os.lstat(path)
+            if not path.startswith(self._root):
+                return b""
+            path = path.removeprefix(self._root)
+            found, there = os.fstat(fd), os.lstat(f"{self.folder}/{path}")
         except OSError:  # no /proc, or it was deleted or renamed
             return b""
         if not stat.S_ISREG(there.st_mode) or found.st_size != count:
             return b""
         if (found.st_dev, found.st_ino) != (there.st_dev, there.st_ino):
             return b""
-        return os.fsencode(path.removeprefix(self._root)) if path.startswith(self._root) else b""
+        return os.fsencode(path)
 
     def _written(self, path: bytes) -> str:
         """The header's value, as this server reads it; "" for a name that it cannot be told.
 
-        nginx and lighttpd decode it, Apache and Caddy (2.6) do not.
+        nginx and lighttpd decode it, Apache and Caddy (2.6) do not. A blank at a header's end is
+        not part of it.
         """
         whole = os.fsencode(self.url if self._accel else f"{self.folder}/") + path
         if self.server == "nginx":
@@ -104,7 +119,7 @@ class SendFile:
             return ""
         if self.server == "lighttpd":
             return quote_from_bytes(whole) if _is_utf8(whole) else ""
-        if self.server == "caddy" and set(whole) & set(b"?{}"):
+        if whole.endswith(b" ") or (self.server == "caddy" and set(whole) & set(b"?{}")):
             return ""
         return whole.decode("latin-1")
 

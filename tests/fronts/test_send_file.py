@@ -23,6 +23,7 @@ from tests.suite.modes import wait_until
 
 ODD = "a b%41?#'\"é+&;.txt"
 UNTOLD = b"a\x01{b}\xff"  # nginx alone can be told
+BLANK = "plain.bin "  # a header's value ends without it
 WHOLE = b"0123456789" * 5000
 APPLICATION = f"""
 import os
@@ -33,10 +34,13 @@ KEPT = [TEXT, ("X-Frame-Options", "DENY"), ("Vary", "Cookie"), ("Set-Cookie", "a
         ("Cache-Control", "no-store")]
 CASES = {{
     "plain": ("files/plain.bin", [TEXT]),
+    "plain.bin": ("files/plain.bin", [TEXT]),
     "length": ("files/plain.bin", [TEXT, ("Content-Length", "50000")]),
     "odd": ("files/" + {ODD!r}, [TEXT]),
     "untold": (b"files/" + {UNTOLD!r}, [TEXT]),
+    "blank": ("files/" + {BLANK!r}, [TEXT]),
     "kept": ("files/plain.bin", KEPT),
+    "twice": ("files/plain.bin", [TEXT, ("Vary", "Cookie"), ("Vary", "X-Own")]),
     "own": ("files/plain.bin", [TEXT, ("X-Own", "yes")]),
     "encoded": ("files/plain.bin", [TEXT, ("Content-Encoding", "x-own")]),
     "part": ("files/plain.bin", [TEXT], 10),
@@ -49,7 +53,7 @@ CASES = {{
 }}
 
 def app(environ, start_response):
-    name, headers, *more = CASES[environ["PATH_INFO"][1:]]
+    name, headers, *more = CASES[environ["PATH_INFO"].strip("/")]
     at, status = more + [0, "200 OK"][len(more):]
     path = os.path.join(HERE, os.fsdecode(name))
     if name == "files/gone":
@@ -115,6 +119,7 @@ class Sending:
         for path in (files / "plain.bin", files / ODD, home / "outside.bin",
                      home / "files-not/plain.bin", files / os.fsdecode(UNTOLD)):  # fmt: skip
             path.write_bytes(WHOLE)
+        (files / BLANK).write_bytes(WHOLE[::-1])
         (files / "link").symlink_to(home / "outside.bin")
         (home / "app.py").write_text(APPLICATION)
         self.log = home / "access.log"
@@ -140,9 +145,9 @@ class Sending:
         )
         return START[self.server](ground, made.stdout)
 
-    def get(self, path: str, **headers: str) -> http.client.HTTPResponse:
+    def get(self, path: str, method: str = "GET", **headers: str) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request("GET", self.once(path), headers=headers)
+        connection.request(method, self.once(path), headers=headers)
         answer = connection.getresponse()
         answer.whole = answer.read()
         connection.close()
@@ -193,6 +198,30 @@ def test_names_of_any_kind(sending: Sending) -> None:
     assert sending.by_server("odd") == (sending.server != "caddy"), "? begins a query there"
     same(sending.get("/untold"))
     assert sending.by_server("untold") == (sending.server == "nginx")
+
+
+def test_a_blank_at_the_end_is_of_the_name(sending: Sending) -> None:
+    same(sending.get("/blank"), WHOLE[::-1])
+    assert sending.by_server("blank") == (sending.server in ("nginx", "lighttpd"))
+
+
+def test_a_header_that_is_there_twice(sending: Sending) -> None:
+    answer = sending.get("/twice")
+    same(answer)
+    vary = ", ".join(answer.headers.get_all("Vary") or [])
+    assert ("Cookie" in vary, "X-Own" in vary) == (True, True)
+    assert sending.by_server("twice") == (sending.server != "nginx")
+
+
+def test_a_url_like_a_folders_and_a_post(sending: Sending) -> None:
+    same(sending.get("/plain/"))
+    same(sending.get("/plain.bin/"))
+    same(sending.get("/plain", "POST"))
+    assert sending.by_server("plain")
+    answer = sending.get("/plain", "HEAD")
+    assert (answer.status, answer.whole) == (200, b"")
+    assert answer.getheader("Content-Type") == "text/x-own; charset=utf-8"
+    assert answer.getheader("Content-Length") in (None, str(len(WHOLE)))
 
 
 def test_the_headers_of_the_application_stay(sending: Sending) -> None:

@@ -100,6 +100,35 @@ def test_a_folder_behind_a_link_is_named_as_it_was_said(folder: Path) -> None:
     assert ("X-Sendfile", f"{link}/deep/a") in head.headers
 
 
+def test_a_link_to_the_folder_that_leads_elsewhere_by_now(folder: Path) -> None:
+    """As releases are switched: the server would open another file of the same name."""
+    link, other = folder.parent / "current", folder.parent / "2"
+    link.symlink_to(folder)
+    rule = parse(f"nginx={link}")
+    (other / "deep").mkdir(parents=True)
+    (other / "deep" / "a").write_bytes(DATA[::-1])
+    link.unlink()
+    link.symlink_to(other)
+    assert named(rule, folder / "deep/a") is None
+
+
+def test_a_header_that_is_there_twice(folder: Path) -> None:
+    """nginx before 1.23 brings back the first one; Content-Security-Policy may come twice."""
+    path, twice = folder / "deep/a", (TEXT, ("Vary", "a"), ("vary", "b"))
+    assert named(parse(f"nginx={folder}"), path, twice) is None
+    assert named(parse(f"caddy={folder}"), path, twice, front="Caddy")
+    assert named(parse(f"nginx={folder}"), path, (TEXT, ("Set-Cookie", "a"), ("Set-Cookie", "b")))
+
+
+def test_a_name_that_ends_in_a_blank(folder: Path) -> None:
+    """The blank at a header's end is not part of its value: "a" would be sent."""
+    (folder / "deep" / "a ").write_bytes(DATA)
+    for server in ("caddy", "apache"):
+        assert named(parse(f"{server}={folder}"), folder / "deep/a ", front="") is None
+    for server in ("nginx", "lighttpd"):
+        assert named(parse(f"{server}={folder}"), folder / "deep/a ", front="")
+
+
 @pytest.mark.parametrize("what", ["deleted", "another is called so", "replaced", "a pipe"])
 def test_a_file_that_is_not_there_any_more(what: str, folder: Path) -> None:
     rule, path = parse(f"nginx={folder}"), folder / "deep/a"
