@@ -20,6 +20,7 @@ from gatebridge.serve.listen import Listener, networks, open_listener, somaxconn
 from gatebridge.serve.log_file import LogFile
 from gatebridge.serve.loop import Loop
 from gatebridge.serve.more_stacks import answer_usr1, answer_usr1_with
+from gatebridge.serve.send_file import parse as send_file
 from gatebridge.serve.site import Site, Wire
 from gatebridge.serve.watch_thread import Watch
 from gatebridge.serve.worker import MASKED, Worker
@@ -212,4 +213,5 @@ def _site(
     site.spool_memory = settings.spool_memory
     site.spool_dir = settings.spool_dir or None
     site.spool_floor = settings.spool_floor
+    site.send_file = send_file(settings.send_file)
     return site

@@ -28,7 +28,7 @@ def check(server: Server, form: str, text: str, name: str) -> tuple[bool, str]:
     program = find(server)
     folder = tempfile.mkdtemp(prefix="gatebridge-conf-")
     try:
-        usual = os.path.basename(server.forms[form].file.format(name=name))
+        usual = os.path.basename(server.forms[form].file.format(name=name, home=folder))
         file = os.path.join(folder, usual or f"{name}{server.suffix}")
         whole = server.whole(text, form, folder) if server.whole else text
         with open(file, "w", encoding="utf-8") as out:

@@ -1,6 +1,5 @@
 /* Hand one CGI request to a daemon behind a Unix socket, over FastCGI 1.0; start it if there is
  * none. relay.py is the same in Python, and both pass the rows of tests/relays.py.
- *
  * No memory is taken for lengths that the daemon names: three blocks of fixed size hold what is
  * under way. Arguments are never looked at: a query may stand there.
  */
@@ -14,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -65,28 +65,31 @@ static void configure(void) {
         address.sun_path[0] = 0;
 }
 
-/* The end where the daemon gave no whole answer. Who leaves a socket with bytes of a body in it
- * resets it, and the answer with it. retry: a header, or "". */
-static _Noreturn void fail(const char *status, const char *retry) {
-    const char *text = "Status: %s\r\n%sContent-Type: text/plain\r\n\r\n%s\n";
+/* The end where there is no whole answer: a line for the log, and a page that names its incident.
+ * Who leaves a socket with bytes of a body in it resets it, and the answer with it. */
+static _Noreturn void fail(const char *status, const char *code, const char *at, const char *why,
+                           const char *next) {
+    const char *text = "Status: %s\r\n%sContent-Type: text/plain\r\n\r\n%s\n\n"
+        "The request was not answered. The server's log tells more under incident %08x.\n";
+    const char *retry = status[2] == '3' ? "Retry-After: 1\r\n" : "";
+    unsigned id = (unsigned)time(NULL);
+    if (getentropy(&id, sizeof id)) id ^= (unsigned)getpid() << 16;
+    dprintf(2, "gatebridge: relay.%s incident %08x: %s: %s; next: %s\n", code, id, at, why, next);
     if (!strcmp(getenv("REQUEST_METHOD"), "HEAD")) text = "Status: %s\r\n%s\r\n";
-    if (!written && dprintf(1, text, status, retry, status) < 0) _exit(1);
+    if (!written && dprintf(1, text, status, retry, status + 4, id) < 0) _exit(1);
     for (deaf = over = 1; body_left;) turn();
     _exit(1);
 }
-
-static _Noreturn void overloaded(const char *why) {
-    say("overloaded", address.sun_path, why);
-    fail("503 Service Unavailable", "Retry-After: 1\r\n");
-}
+#define overloaded(why) fail("503 Service Unavailable", "overloaded", address.sun_path, why, \
+    "see what is slow: gatebridge top; or --serve-option=--threads=N in shim new")
 
 /* Answer without the daemon. what: NULL where an earlier request has said why. */
 static _Noreturn void one_shot(const char *what, const char *why) {
     if (what) say(what, *what == 'f' ? folder : "", why);
     signal(SIGPIPE, SIG_DFL);
     execve(oneshot_argv[0], oneshot_argv, environ);
-    say("oneshot", oneshot_argv[0], strerror(errno));
-    fail("500 Internal Server Error", "");
+    fail("500 Internal Server Error", "oneshot", relay_baked.start ? oneshot_argv[0] : "no values",
+         strerror(errno), "write the shim anew: gatebridge shim new --force");
 }
 
 /* 0: there is none yet. Somebody else's folder may hold anything. */
@@ -278,9 +281,8 @@ static void fill_body(void) {
     ssize_t size = read(0, up + HEADER, body_left < CONTENT ? body_left : CONTENT);
     if (size < 0 && errno == EAGAIN) return;
     body_left = size > 0 ? body_left - size : 0;
-    if (deaf) return;
-    if (size > 0) add_header(STDIN, (size_t)size);
-    if (!body_left) add_header(STDIN, 0);
+    if (size > 0 && !deaf) add_header(STDIN, (size_t)size);
+    if (!body_left && !deaf) add_header(STDIN, 0);
 }
 
 /* Send what the socket takes; 0: it is closed, and not one byte has gone. */
@@ -293,8 +295,7 @@ static int send_up(void) {
         begun = 1;
         at_border = (up_at += (size_t)size) == up_end;
     }
-    up_at = up_end = 0;
-    return 1;
+    return up_at = up_end = 0, 1;
 }
 
 /* Write to the server; returns how much it took, 0 if it takes none at present. A write may wait
@@ -325,8 +326,7 @@ static void take(void) {
         unsigned char *data = down + down_at;
         size_t size = down_end - down_at, most = content ? content : padding;
         if (head_size < HEADER) {
-            head[head_size++] = *data;
-            down_at++;
+            head[head_size++] = down[down_at++];
             if (head_size < HEADER) continue;
             content = (size_t)head[4] << 8 | head[5];
             padding = head[6];
@@ -365,8 +365,7 @@ static void turn(void) {
     send_up();
     if (all[0].revents & (POLLIN | POLLHUP | POLLERR) && !full) {
         ssize_t size = recv(sock, down, BLOCK, 0);
-        over = size <= 0;
-        down_at = 0, down_end = over ? 0 : (size_t)size;
+        over = size <= 0, down_at = 0, down_end = over ? 0 : (size_t)size;
     }
     take();
     if (over) deaf = 1, up_end = 0, pair = NULL;
@@ -379,7 +378,7 @@ int main(void) {
         return dprintf(2, "This file answers CGI requests and is started by a web server.\n%s",
                        "Put it into its cgi-bin and open its URL in a browser.\n"), 2;
     for (int fd = 0; fd >= 0 && fd < 3;) fd = open("/dev/null", O_RDWR | O_CLOEXEC); /* fill them */
-    if (!relay_baked.start) fail("500 Internal Server Error", ""); /* it was never configured */
+    if (!relay_baked.start) one_shot(NULL, NULL); /* it was never configured */
     configure();
     if (!length || !*length) body_left = coding && strstr(coding, "chunked") ? LLONG_MAX : 0;
     else if (strlen(length) <= 18 && !length[strspn(length, "0123456789")])
@@ -391,9 +390,10 @@ int main(void) {
     fill_params();
     while (!send_up()) await_daemon();
     while (!over || held_size || body_left) turn();
-    if (broken) say("garbage", address.sun_path, "what listens there speaks no FastCGI");
-    else if (!ended) say("cut", address.sun_path, "the daemon closed before its answer's end");
-    if (!ended) fail("502 Bad Gateway", "");
+    if (broken) fail("502 Bad Gateway", "garbage", address.sun_path, "it speaks no FastCGI",
+                     "see who listens there: gatebridge shim check FILE");
+    if (!ended) fail("502 Bad Gateway", "cut", address.sun_path, "closed before its answer's end",
+                     "read the daemon's log, NAME.log beside its socket");
     if (ending[4]) overloaded("the daemon takes no more requests");
     _exit(ending[0] || ending[1] || ending[2] ? 255 : ending[3]);
 }

@@ -135,10 +135,9 @@ class Duplex:
         except StopIteration as end:
             self.status = end.value
         except Broken as broken:
-            code, text = broken.args
-            rare("fail", "say")(text)
+            page = rare("fail", "told")(*broken.args)
             if not (wrote or self.waits):
-                self.waits += rare("fail", "page")(code)
+                self.waits += page
             self.status = 1
         self.data = b""
         if not 0 < self.left <= DRAIN:

@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 
 DRAIN = 16 << 20  # bytes of an unread body that are taken, so that the answer arrives
 REASONS = {b"500": b"Internal Server Error", b"502": b"Bad Gateway", b"503": b"Service Unavailable"}
+PAGE = b"The request was not answered. The server's log tells more under incident %s.\n"
+NEXT = {
+    b"cut": b"read the daemon's log, NAME.log beside its socket",
+    b"garbage": b"see who listens there: gatebridge shim check FILE",
+    b"oneshot": b"write the shim anew: gatebridge shim new --force",
+    b"overloaded": b"see what is slow: gatebridge top; or --serve-option=--threads=N in shim new",
+}
 
 
 def say(text: bytes) -> None:
@@ -23,19 +30,22 @@ def say(text: bytes) -> None:
         pass
 
 
-def page(code: bytes) -> bytes:
-    status = code + b" " + REASONS[code]
-    head = b"Status: " + status + b"\r\nContent-Type: text/plain\r\n"
+def told(code: bytes, text: bytes) -> bytes:
+    """Say what went wrong, under an incident. Returns the page that names it, and nothing else."""
+    incident = posix.urandom(4).hex().encode()
+    what, _, why = text.partition(b": ")
+    say(what + b" incident " + incident + b": " + why + b"; next: " + NEXT[what])
+    head = b"Status: " + code + b" " + REASONS[code] + b"\r\nContent-Type: text/plain\r\n"
     more = b"Retry-After: 1\r\n\r\n" if code == b"503" else b"\r\n"
     is_head = posix.environ.get(b"REQUEST_METHOD") == b"HEAD"
-    return head + more + (b"" if is_head else status + b"\n")
+    return head + more + (b"" if is_head else b"%s\n\n" % REASONS[code] + PAGE % incident)
 
 
 def fail(code: bytes, text: bytes) -> "NoReturn":
     """For a request of which nothing was read yet."""
-    say(text)
+    page = told(code, text)
     if not wrote:
-        put(1, page(code))
+        put(1, page)
     left = body()
     try:
         while 0 < left <= DRAIN and (piece := posix.read(0, min(left, 65536))):

@@ -141,6 +141,13 @@ class Settings:
         "http_auth), so its REMOTE_USER is believed.",
         table="trust",
     )
+    send_file: str = option(
+        "",
+        "The front server sends files for wsgi.file_wrapper itself, if they are below a folder: "
+        "nginx=/srv/files (X-Accel-Redirect, as conf writes it; nginx:/URL/=/srv/files by another "
+        "internal location), caddy=, apache= or lighttpd=/srv/files (X-Sendfile).",
+        placeholder="SERVER=DIR",
+    )
     chdir: str = option("", "Folder to change to before the import.", placeholder="DIR")
     pythonpath: str = option(
         "",
@@ -351,7 +358,8 @@ class Settings:
     )
     status_allow: str = option(
         "127.0.0.1,::1",
-        "Clients (REMOTE_ADDR) that these two paths answer, separated by commas; others get 403.",
+        "Clients (REMOTE_ADDR) that these two paths answer, separated by commas; others get 403. A "
+        "ping without REMOTE_ADDR, as health checks send it, is always answered.",
         table="status",
         placeholder="LIST",
         commas=True,

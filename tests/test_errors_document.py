@@ -10,6 +10,7 @@ import pytest
 from gatebridge.engine.pages import refusal_page
 from gatebridge.errors import PeerError
 from gatebridge.next_steps import STEPS
+from tests import relays
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "gatebridge").rglob("*.py"))
@@ -35,6 +36,7 @@ REPEATED = {
 LOGGING = {"apps", "assemble.py", "autostart.py", "daemon.py", "next_steps.py", "serve"}
 NO_CODES = {"wsgi.errors"}
 LINE = re.compile(r"([a-z_]+\.[a-z_]+)[ :]")
+SAID_IN_C = re.compile(r'(?:one_shot\(|say\(|fail\("[^"]+", )"([a-z]+)"|relay\.([a-z]+):')
 ROW = re.compile(r"\| `([a-z0-9_]+\.[a-z0-9_]+)` \| (.+) \|")
 
 
@@ -106,11 +108,26 @@ def said_in(path: Path) -> Iterator[tuple[str, int]]:
         yield from ((code, 0) for code in texts_of_lines(tree))
 
 
+def said_by_relays() -> Iterator[tuple[str, str]]:
+    """(code, file): a relay of Python says bytes, b"CODE: …", the other one what it is in C."""
+    folder = ROOT / "gatebridge"
+    for path in (folder / f"relay{part}.py" for part in ("", "_fail", "_duplex", "_start")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            text = node.value if isinstance(node, ast.Constant) else ""
+            found = re.match(rb"([a-z]+): ", text) if isinstance(text, bytes) else None
+            if found and found[1] != b"gatebridge":
+                yield f"relay.{found[1].decode()}", path.name
+    text = (folder / "relay.c").read_text("utf-8")
+    for found in SAID_IN_C.finditer(text):
+        yield f"relay.{found[1] or found[2]}", "relay.c"
+
+
 UNSEEN: list[str] = []
 SAID: dict[str, str] = {}
 for _path in SOURCES:
     for _code, _line in said_in(_path):
         SAID.setdefault(_code, f"{_path.relative_to(ROOT)}:{_line}")
+SAID.update(said_by_relays())
 
 
 def rows() -> list[list[str]]:
@@ -131,6 +148,18 @@ def test_every_code_is_in_the_document():
 
 def test_every_code_of_the_document_can_be_said():
     assert {row[0] for row in rows()} - SAID.keys() == set()
+
+
+def test_both_relays_say_the_same():
+    found = {"relay.c": set(), "relay.py": set()}
+    for code, where in said_by_relays():
+        found["relay.c" if where == "relay.c" else "relay.py"].add(code)
+    assert found["relay.c"] == found["relay.py"]
+
+
+@pytest.mark.parametrize("name", relays.NEXT)
+def test_a_relay_says_the_next_step_of_the_document(name):
+    assert [row[-1] for row in rows() if row[0] == f"relay.{name}"] == [relays.NEXT[name]]
 
 
 def test_every_code_is_there_once():

@@ -241,6 +241,7 @@ def test_without_values_a_request_is_refused(tmp_path: Path) -> None:
     done = cgi.ask([str(path)], folder=Path("/"))
     assert done.code == 1
     assert done.status == "500 Internal Server Error"
+    assert "relay.oneshot incident " in done.errors
 
 
 def test_what_does_not_fit_is_refused(no_prebuilt: None) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shlex
 import sys
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from gatebridge.config import Asked
     from gatebridge.fronts.place import Place
-    from gatebridge.fronts.registry import Form, Server
+    from gatebridge.fronts.registry import Server
 
 REFUSED = 6
 _APP = "myapp:app"  # who names none gets a text to put one into
@@ -48,7 +50,17 @@ def _own_options(command: Any) -> Any:
     return command
 
 
-@click.command("conf", short_help="Write a front server's configuration.")
+class _WithForms(click.Command):
+    """Its help ends with the servers and their forms."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from gatebridge.fronts.registry import SERVERS
+
+        with formatter.section("Servers and forms"):
+            formatter.write("".join(f"  {line}\n" for line in _listed(SERVERS).splitlines()))
+
+
+@click.command("conf", cls=_WithForms, short_help="Write a front server's configuration.")
 @click.argument("server", default="")
 @click.argument("form", default="")
 @_own_options
@@ -85,12 +97,13 @@ def command(server: str, form: str, config: str, **given: Any) -> None:
     deeds = {name: given.pop(name) for name in ("check", "install", "root", "output")}
     if deeds["install"] and deeds["output"]:
         raise click.UsageError("--install and -o FILE both say where; give one of them.")
-    place = _place(config, own, given)
+    own["listen"] = own["listen"] or known.forms[form].listen
+    place = _place(config, own, given, server)
     text = known.build(place, form)
     if deeds["check"]:
         _check(known, form, place)
     if deeds["install"]:
-        _install(known.forms[form], known.comment, place, text, deeds["root"])
+        _install(known, form, place, text, deeds["root"])
     elif deeds["output"]:
         _write(deeds["output"], text)
     else:
@@ -113,7 +126,7 @@ def _listed(servers: Mapping[str, Server]) -> str:
     return "".join(lines)
 
 
-def _place(config: str, own: dict[str, Any], given: dict[str, Any]) -> Place:
+def _place(config: str, own: dict[str, Any], given: dict[str, Any], server: str) -> Place:
     """What is served, from the settings and this command's own options. raises ConfigError"""
     from gatebridge.config import resolve
     from gatebridge.front_places import places
@@ -132,12 +145,23 @@ def _place(config: str, own: dict[str, Any], given: dict[str, Any]) -> Place:
     usual = os.path.dirname(configuration.file) if configuration.file else os.getcwd()
     folder = os.path.abspath(folder) if folder else usual
     said = {name: value for name, value in _fields(own).items() if value not in (None, "", ())}
+    said = _sent(configuration.pools[0].settings.send_file, server) | said
     (place,) = places(
         configuration, folder=folder, argv=_argv(asked), protocol=protocol or "", **said
     )
     if pool:
         return dataclasses.replace(place, name=f"{place.name}-{pool}"[:64])
     return place
+
+
+def _sent(send_file: str, server: str) -> dict[str, Any]:
+    """What the daemon's own --send-file says of a place, if it is this server's."""
+    from gatebridge.serve.send_file import parse
+
+    rule = parse(send_file)
+    if rule is None or rule.server != server:
+        return {}
+    return {"send_files": rule.folder, "send_url": rule.url}
 
 
 def _fields(own: dict[str, Any]) -> dict[str, Any]:
@@ -159,14 +183,11 @@ def _fields(own: dict[str, Any]) -> dict[str, Any]:
 
 def _argv(asked: Asked) -> tuple[str, ...]:
     """The command that starts this daemon, as one would type it."""
+    from gatebridge.cli.first_steps import command as command_words
     from gatebridge.config import flag
 
     program = os.path.abspath(sys.argv[0])
-    run = (
-        [program]
-        if os.path.basename(program) == "gatebridge"
-        else [sys.executable, "-m", "gatebridge"]
-    )
+    run = [program] if os.path.basename(program) == "gatebridge" else command_words()
     words = [*run, "serve", *([asked.app] if asked.app else [])]
     words += ["-c", os.path.abspath(asked.file)] if asked.file else []
     for text in asked.mounts:
@@ -197,19 +218,38 @@ def _check(server: Server, form: str, place: Place) -> None:
         sys.exit(REFUSED)
 
 
-def _install(form: Form, comment: str, place: Place, text: str, root: str) -> None:
+def _install(server: Server, name: str, place: Place, text: str, root: str) -> None:
+    from gatebridge.front_check import find
     from gatebridge.front_install import install
 
+    form = server.forms[name]
     if not form.file:
         why = "it is a part of a file of yours; copy it there"
         raise ConfigError("conf.no_place", f"this form has no place of its own: {why}")
-    path = (os.path.abspath(root) if root else "") + form.file.format(name=place.name)
-    written = install(path, text, comment, parents=bool(root))
+    home = place.start.folder.rstrip("/")  # of what is not the system's
+    before = os.path.abspath(root) if root else ""
+    path = before + form.file.format(name=place.name, home=home)
+    written = install(path, text, server.comment, parents=bool(root))
     click.echo(f"{'wrote' if written else 'unchanged'} {path}")
     for line in form.after:
-        click.echo(f"then  {line.format(name=place.name)}")
+        words = {"name": place.name, "folder": shlex.quote(os.path.dirname(path))}
+        if "{program}" in line:
+            words["program"] = shlex.quote(find(server))
+        click.echo(f"then  {line.format(**words)}")
     if place.binds and " serve " not in text:  # it does not start the daemon itself
-        click.echo(f"for   {shlex.join(place.start.argv)}")
+        click.echo(f"then  {shlex.join(place.start.argv)}")
+    if place.binds and form.page:
+        click.echo(f"page  {_page(place)}")
+
+
+def _page(place: Place) -> str:
+    """The URL of the application, as far as the server's own settings tell it."""
+    door, name = place.door, place.server_name.partition(" ")[0]
+    if not re.fullmatch(r"[A-Za-z0-9.-]+|\[.*\]", name):  # "_", or a pattern
+        name = door.host or "localhost"
+    usual = door.port == (443 if door.tls else 80)
+    where = name if usual else f"{name}:{door.port}"
+    return f"http{'s' if door.tls else ''}://{where}{quote(place.mount)}/"
 
 
 def _write(path: str, text: str) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PROBLEMS = 6
 _SHOWN = (
     "as_json", "bind", "config", "control_socket", "error_log", "front_config", "front_user",
-    "name", "script", "url",
+    "name", "script", "streams", "url",
 )  # fmt: skip
 
 
@@ -34,6 +34,9 @@ _SHOWN = (
               help="A program of a cgi-bin. May be given several times.")  # fmt: skip
 @click.option("--error-log", default="", metavar="FILE",
               help="The front server's, to find why a script gave no headers.")  # fmt: skip
+@click.option("--streams", is_flag=True,
+              help="The application sends answers piece by piece; with --url, see whether they"
+              " arrive so.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @with_configuration
 def command(app: str, config: str, as_json: bool, **given: Any) -> None:
@@ -64,6 +67,7 @@ class _Said(TypedDict):
     error_log: str
     front_config: tuple[str, ...]
     url: str
+    streams: bool
     environ: dict[str, str]
 
 
@@ -78,6 +82,7 @@ def _meant(app: str, config: str, given: dict[str, Any]) -> Meant:
         "error_log": str(given.pop("error_log")),
         "front_config": tuple(given.pop("front_config")),
         "url": _checked(str(given.pop("url"))),
+        "streams": bool(given.pop("streams")),
         "environ": dict(os.environ),
     }
     binds = tuple(given.get("bind") or ())

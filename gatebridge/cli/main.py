@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 USAGE, NO_BOOT, NO_APP, NO_BIND, NO_DAEMON = 2, 3, 4, 5, 7
 _CANNOT_BIND = ("bind.failed", "bind.in_use", "bind.fd", "bind.owner", "bind.group", "bind.systemd")
-_HELPERS = ("asking", "main", "options", "screen")  # modules here that are no commands
+_HELPERS = ("asking", "first_steps", "main", "options", "screen")  # no commands
 _EXIT = {"app": NO_APP, "connect": NO_DAEMON}  # by the code's first part
 
 
@@ -50,7 +51,7 @@ class Commands(click.Group):
         return command
 
 
-@click.command(cls=Commands)
+@click.command(cls=Commands, invoke_without_command=True)
 @click.option(
     "--version",
     is_flag=True,
@@ -59,8 +60,16 @@ class Commands(click.Group):
     callback=lambda ctx, option, asked: _version(ctx) if asked else None,
     help="Show the version and which build it is, and exit.",
 )
-def group() -> None:
-    """The gateway between web servers that speak CGI, FastCGI, SCGI or uwsgi, and Python."""
+@click.pass_context
+def group(ctx: click.Context) -> None:
+    """The gateway between web servers that speak CGI, FastCGI, SCGI or uwsgi, and Python.
+
+    Without a command: the first steps to a page.
+    """
+    if ctx.invoked_subcommand is None:
+        from gatebridge.cli.first_steps import text
+
+        click.echo(text(os.getcwd()), nl=False)
 
 
 def _version(ctx: click.Context) -> None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
 
+from gatebridge.cli.first_steps import command as program_words
 from gatebridge.cli.options import read_asked, with_configuration
 from gatebridge.errors import ConfigError, UseError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gatebridge.config import Asked
     from gatebridge.relay_baked import Baked
 
 PROBLEMS = 6  # exit status of check
+DEBIAN = "/usr/lib/cgi-bin"
+_APACHE = "/etc/apache2/mods-enabled"
 _OURS = ("bind", "control_socket", "daemon", "error_logfile", "name", "pid")
 _NATIVE = ("shim.no_compiler", "shim.compile")
 
@@ -68,7 +74,21 @@ def new(
         _check_options(app, serve_option)
         write(file, _relay(app, file, native, mount, folder, state_dir, serve_option), force)
     click.echo(f"wrote {os.path.abspath(file)}")
-    click.echo("Put it where the web server runs CGI scripts, readable for the server's user.")
+    for line in _next(os.path.abspath(file)):
+        click.echo(line)
+
+
+def _next(path: str) -> Iterator[str]:
+    """What is still to be done for a page, and where it will be."""
+    folder, name = os.path.split(path)
+    if folder == DEBIAN and os.path.isdir(_APACHE) and not glob.glob(f"{_APACHE}/cgi*.load"):
+        yield "then  a2enmod cgid && systemctl restart apache2"
+    if os.path.basename(folder) == "cgi-bin":
+        host = "localhost" if folder == DEBIAN else "YOUR.HOST"
+        yield f"page  http://{host}/cgi-bin/{quote(name)}/"
+    else:
+        yield "then  put it where the web server runs CGI scripts, readable for the server's user"
+    yield f"else  {shlex.join([*program_words(), 'shim', 'check', path])}"
 
 
 def _relay(

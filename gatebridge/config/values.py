@@ -268,6 +268,12 @@ def _name(text: str) -> None:
         raise ValueError(f"{text!r}: up to 48 letters, digits, dots, - and _")
 
 
+def _send_file(text: str) -> None:
+    from gatebridge.serve.send_file import parse
+
+    parse(text)
+
+
 def _log_format(text: str) -> None:
     from gatebridge.serve.access_log import compile_format
 
@@ -283,6 +289,7 @@ _CHECKS: dict[str, Callable[[str], None]] = {
     "name": _name,
     "ping_path": _path,
     "rlimit": _rlimit,
+    "send_file": _send_file,
     "status_allow": _clients,
     "status_path": _path,
     "umask": _umask,

@@ -1,11 +1,12 @@
-"""Where Apache hands requests on (mod_proxy), read from its configuration."""
+"""Where Apache hands requests on (mod_proxy, mod_rewrite's [P]), read from its configuration."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
 
-from gatebridge.doctor.apache_tree import read_lines
+from gatebridge.doctor.apache_programs import programs
+from gatebridge.doctor.apache_tree import flags, is_on, literal, read_lines
 from gatebridge.doctor.check import BROKEN
 from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
 _KINDS: Final = {"fcgi": "fastcgi", "scgi": "scgi", "uwsgi": "uwsgi", "http": "http"}
 _TARGET: Final = re.compile(
-    r"(?:unix:(?P<path>[^|]+)\|)?(?P<scheme>\w+)://(?P<host>[^/|]*)(?P<rest>.*)"
+    r"(?:unix:(?P<path>[^|]+)\|)?(?P<scheme>\w+)://(?P<host>[^/|$%]*)(?P<rest>.*)"
 )
+_NAMES: Final = {"proxypass": "ProxyPass", "rewriterule": "RewriteRule [P]"}
 _TIMEOUT: Final = 60.0  # Apache's own
 _REQUEST_HEAD: Final = 8190  # Apache's own
 _REQENV: Final = re.compile(r"%\{reqenv:(\w+)\}")
@@ -31,7 +33,7 @@ def read_apache(machine: Machine, path: str) -> list[Passing]:
         place = _place(lines, line)
         if place is not None:
             found.append(place.passing())
-    return found
+    return found + programs(lines, path)
 
 
 def _place(lines: list[Line], line: Line) -> _Place | None:
@@ -48,6 +50,8 @@ def _place(lines: list[Line], line: Line) -> _Place | None:
         found, options = _TARGET.fullmatch(line.words[0].removeprefix("proxy:")), ()
     elif line.name == "proxypassmatch" and len(line.words) > 1:
         found, options, prefix = _TARGET.fullmatch(line.words[1]), line.words[2:], None
+    elif line.name == "rewriterule" and {"p", "proxy"} & flags(line).keys():
+        found, options, prefix = _TARGET.fullmatch(line.words[1]), (), literal(line.words[0])
     else:
         return None
     known = (*_KINDS, "balancer")
@@ -78,7 +82,9 @@ class _Place:
     def passing(self) -> Passing:
         scheme = self._members[0]["scheme"] if self._members else "fcgi"
         timeout = self._options.get("timeout") or self._said("proxytimeout", "timeout")
-        flushed = self._options.get("flushpackets", "off").lower() != "off"
+        # mod_proxy_fcgi alone collects: --url measures the same
+        limit, is_kept = self._limit(scheme)
+        flushed = scheme != "fcgi" or self._options.get("flushpackets", "off").lower() != "off"
         return Passing(
             "apache",
             self._line.where,
@@ -86,16 +92,32 @@ class _Place:
             tuple(map(_address, self._members)),
             self._prefix.rstrip("/") if self._prefix is not None else None,
             self._sent(scheme),
-            None,
+            limit if is_kept else None,
             float(timeout) if timeout.isdecimal() else _TIMEOUT,
             "" if flushed else "flushpackets is off",
             {
                 "timeout": "ProxySet timeout={0} in its <Proxy>",
                 "buffered": "ProxySet flushpackets=on in its <Proxy>",
-                "pass": "ProxyPass" if self._line.name == "proxypass" else "SetHandler",
+                "pass": _NAMES.get(self._line.name, "SetHandler"),
+                "upload": "LimitRequestBody {0}",
             },
             tuple(self._flaws(scheme)),
+            unheeded=None if is_kept else limit,
         )
+
+    def _limit(self, scheme: str) -> tuple[int | None, bool]:
+        """LimitRequestBody, and whether it is kept to: mod_proxy_fcgi and mod_proxy_http hand a
+        larger body on. What `gatebridge conf` writes answers it with 413."""
+        for one in self._holding("redirect", "if"):
+            inside = one.within("if")
+            found = re.search(
+                r"req:Content-Length\} -gt (\d+)", " ".join(inside[1] if inside else ())
+            )
+            if found and one.words[:1] == ("413",):
+                return int(found[1]), True
+        said = [one.words[0] for one in self._holding("limitrequestbody") if one.words]
+        limit = int(said[-1]) if said and said[-1].isdecimal() else None
+        return limit, scheme in ("scgi", "uwsgi")
 
     def _set(self) -> dict[str, str]:
         """What <Proxy URL> says of this target, in its head or with ProxySet."""
@@ -137,17 +159,18 @@ class _Place:
             return True
         return (self._prefix.rstrip("/") + "/").startswith(path.rstrip("/") + "/")
 
-    def _holding(self, name: str) -> Iterator[Line]:
+    def _holding(self, name: str, *through: str) -> Iterator[Line]:
         for one in self._near:
             if one.name != name:
                 continue
-            around = [each for each in one.sections if each[0] not in ("virtualhost", "ifmodule")]
+            passed = ("virtualhost", "ifmodule", *through)
+            around = [each for each in one.sections if each[0] not in passed]
             if not around or self._covers(around[-1]):
                 yield one
 
     def _sent(self, scheme: str) -> dict[str, str] | None:
         """For a request for SAMPLE below the prefix; None where it cannot be told."""
-        if self._prefix is None or scheme == "http":
+        if self._prefix is None or scheme == "http" or self._line.name == "rewriterule":
             return None
         mount = self._prefix.rstrip("/")
         sent = {"HTTP_HOST": "x", "REQUEST_URI": mount + SAMPLE_URI, "SERVER_SOFTWARE": "Apache"}
@@ -160,6 +183,8 @@ class _Place:
             sent |= {"SCRIPT_NAME": mount, "PATH_INFO": SAMPLE}
         else:
             sent |= {"SCRIPT_NAME": f"/{first}", "PATH_INFO": slash + rest}
+        if scheme == "fcgi" and self._said("proxyfcgibackendtype").upper() != "GENERIC":
+            sent["SCRIPT_FILENAME"] = self._file(mount)
         for one in self._holding("proxyfcgisetenvif"):
             if scheme != "fcgi" or len(one.words) < 2:
                 continue
@@ -169,8 +194,21 @@ class _Place:
             sent[one.words[1]] = _REQENV.sub(lambda m: sent.get(m[1], ""), value)
         return sent
 
+    def _file(self, mount: str) -> str:
+        """SCRIPT_FILENAME: the target, and what mod_proxy makes of the path; a handler gets a
+        file's name below the document root."""
+        url = f"proxy:{self._target['scheme']}://{self._target['host']}"
+        if self._line.name == "proxypass":
+            return f"{url}{self._target['rest'].rstrip('/')}{mount}{SAMPLE_URI}"
+        root = self._said("documentroot")
+        return f"{url}{self._target['rest']}{root}{mount or '/' + SAMPLE[1:].partition('/')[0]}"
+
     def _flaws(self, scheme: str) -> Iterator[Flaw]:
         where = self._line.where
+        if self._line.name == "rewriterule" and not is_on(self._near, "rewriteengine", self._line):
+            yield Flaw("front.rewrite", "mod_rewrite is off where this rule stands, so it is not "
+                       "read", f"{where}: RewriteRule without RewriteEngine On before it",
+                       "RewriteEngine On", BROKEN)  # fmt: skip
         rest = self._target["rest"]
         if (self._line.name == "proxypass" and (self._prefix or "").endswith("/")
                 and not rest.endswith("/")):  # fmt: skip

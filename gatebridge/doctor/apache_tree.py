@@ -40,6 +40,26 @@ def read_lines(machine: Machine, path: str) -> list[Line]:
     return list(_Reader(machine, _ROOTS.get(folder, folder)).file(path, ()))
 
 
+def flags(line: Line) -> dict[str, str]:
+    """Those of a RewriteRule, in lower case: [P,E=X:1] is {"p": "", "e": "X:1"}."""
+    last = line.words[2] if len(line.words) > 2 else ""
+    pairs = [one.strip().partition("=") for one in last.strip("[]").split(",")]
+    return {name.lower(): value for name, _, value in pairs if name}
+
+
+def literal(pattern: str) -> str | None:
+    """The URL prefix of a pattern as ^/app(/.*)?$; None where it shows none."""
+    found = re.match(r"\^(/(?:\\.|[\w/-])*)", pattern)
+    return re.sub(r"\\(.)", r"\1", found[1]) if found else None
+
+
+def is_on(lines: list[Line], name: str, at: Line) -> bool:
+    """Whether a switch is on for a line, said in its own sections or around them."""
+    said = [one for one in lines if one.name == name and one.words
+            and one.sections == at.sections[: len(one.sections)]]  # fmt: skip
+    return bool(said) and max(said, key=lambda one: len(one.sections)).words[0].lower() == "on"
+
+
 class _Reader:
     def __init__(self, machine: Machine, root: str) -> None:
         self._machine = machine

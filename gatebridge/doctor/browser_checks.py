@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.check import WARNING, Checks, Finding
+from gatebridge.doctor.passing import readable
 from gatebridge.doctor.url_probe import BODY, CREDENTIALS, TWICE
+from gatebridge.errors import GatebridgeError
+from gatebridge.serve.probe_answer import COOKIE_BYTES
 
 if TYPE_CHECKING:
     from gatebridge.doctor.facts import Facts
@@ -15,6 +18,13 @@ _COOKIE: Final = "gatebridge_doctor=" + "c" * 6000
 _PASSES: Final = {
     "apache": "CGIPassAuth On in the <Location> or <Directory>",
     "haproxy": "pass-header Authorization in the fcgi-app",
+}
+_FLUSHES: Final = {
+    "nginx": "fastcgi_buffering off; (or scgi_, uwsgi_, proxy_) in the location, or the header "
+    "X-Accel-Buffering: no from the application",
+    "apache": "flushpackets=on at the ProxyPass or with ProxySet",
+    "lighttpd": "server.stream-response-body = 1",
+    "caddy": "flush_interval -1 in the reverse_proxy",
 }
 _GATEWAY: Final = (502, 503, 504)
 
@@ -56,7 +66,7 @@ def not_reached(facts: Facts) -> Finding | None:
         mend = "compare the socket that the front server asks with the daemon's bind"
     return Finding(
         f"requests for {facts.meant.url} do not come to this daemon",
-        f"{came.target!r} was answered with {came.status}{by}",
+        f"{readable(came.target)} was answered with {came.status}{by}",
         f"{mend}; --front-config FILE lets doctor look",
     )
 
@@ -72,8 +82,27 @@ def path(facts: Facts) -> Finding | None:
     sent = {name: came.received.get(name) for name in ("SCRIPT_NAME", "PATH_INFO", "REQUEST_URI")}
     return Finding(
         "the application gets another path than the browser asked for",
-        f"asked for {came.target!r}; SCRIPT_NAME {got[0]!r}, PATH_INFO {got[1]!r}; sent: {sent}",
+        f"asked for {readable(came.target)}; SCRIPT_NAME {readable(got[0])}, PATH_INFO "
+        f"{readable(got[1])}; sent: {sent}",
         "--mount PATH at the daemon, as the front server has it; gatebridge explain --url says why",
+    )
+
+
+@check("browser.split", "Does SCRIPT_NAME end where the application begins?")
+def split(facts: Facts) -> Finding | None:
+    came = _plain(facts)
+    if came is None or came.report.get("refused"):
+        return None
+    script, info = came.environ.get("SCRIPT_NAME", ""), came.environ.get("PATH_INFO", "")
+    if script + info != came.target or f"{came.base}/".startswith(f"{script.rstrip('/')}/"):
+        return None  # browser.path says the first
+    sent = {name: came.received.get(name) for name in ("SCRIPT_NAME", "PATH_INFO", "REQUEST_URI")}
+    return Finding(
+        "a part of the path is taken for the application's own name, so its routes miss it and its "
+        "links have it twice",
+        f"asked for {readable(came.target)}; SCRIPT_NAME {readable(script)}, PATH_INFO "
+        f"{readable(info)}; sent: {sent}",
+        f"--mount {came.base or '/'} at the daemon, if the application begins there",
     )
 
 
@@ -164,16 +193,54 @@ def chunked(facts: Facts) -> Finding | None:
     length = came.environ.get("CONTENT_LENGTH")
     body = came.report.get("body") or {}
     whole = length == str(len(BODY)) or body.get("length") is None or body.get("doubtful")
-    if came.report and whole:
+    if came.report and whole and came.uploaded in (None, len(BODY)):
         return None
     seen = came.error or f"answered with {came.status}"
     if came.report:
         seen = f"CONTENT_LENGTH {length!r} instead of {len(BODY)}"
+    if came.uploaded is not None:
+        seen += f"; {came.uploaded} bytes came"
     return Finding(
         "uploads in chunks (Transfer-Encoding: chunked) do not reach the application",
         seen,
         "let the front server collect request bodies (its default almost everywhere), or reach "
         "the daemon by FastCGI",
+        WARNING,
+    )
+
+
+@check("browser.answer_head", "Does a long Set-Cookie reach a browser?")
+def answer_head(facts: Facts) -> Finding | None:
+    if _plain(facts) is None or facts.url is None:
+        return None
+    came = facts.url.ask(answer="cookie")
+    if not came.report or came.cookie >= COOKIE_BYTES or (came.status == 200 and not came.probe):
+        return None
+    return Finding(
+        f"an answer that sets a cookie of {COOKIE_BYTES} bytes, as long as browsers keep, does not "
+        "reach them",
+        f"answered with {came.status}" if came.status else came.error,
+        "nginx: fastcgi_buffer_size 16k; fastcgi_buffers 8 16k; (or scgi_, uwsgi_, proxy_); "
+        "Apache: ProxySet responsefieldsize=16384; HAProxy: tune.bufsize 32768",
+        WARNING,
+    )
+
+
+@check("browser.stream", "Do pieces of an answer reach a browser as they are sent?")
+def stream(facts: Facts) -> Finding | None:
+    if _plain(facts) is None or facts.url is None or not facts.streams:
+        return None
+    came = facts.url.ask(answer="stream")
+    if came.probe != "stream":
+        why = came.error or f"it was answered with {came.status}, and not by the daemon itself"
+        raise GatebridgeError("doctor.daemon", f"a stream was asked for: {why}")
+    if not came.is_late:
+        return None
+    front = str((came.report.get("front") or {}).get("name"))
+    return Finding(
+        "answers are collected on the way: what is sent piece by piece arrives at the end",
+        f"the first of two pieces came when both were sent; {facts.streams}",
+        _FLUSHES.get(front, "let the front server hand on each piece of an answer as it comes"),
         WARNING,
     )
 

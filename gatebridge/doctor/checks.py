@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gatebridge.doctor.application_checks import CHECKS as OF_APPLICATIONS
 from gatebridge.doctor.browser_checks import CHECKS as OF_BROWSERS
 from gatebridge.doctor.front_checks import CHECKS as OF_FRONTS
+from gatebridge.doctor.log_checks import CHECKS as OF_LOGS
 from gatebridge.doctor.script_checks import CHECKS as OF_SCRIPTS
 from gatebridge.doctor.socket_checks import CHECKS as OF_SOCKETS
 from gatebridge.doctor.system_checks import CHECKS as OF_SYSTEMS
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 CHECKS: tuple[Check, ...] = (
     *OF_BROWSERS,
     *OF_FRONTS,
+    *OF_LOGS,
     *OF_SOCKETS,
     *OF_SYSTEMS,
     *OF_WORKERS,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _BEFORE: Final = 60  # lines before the complaint
 _SHOWN: Final = 12
+_TAIL: Final = 256 << 10  # bytes, from its end
 _CUT: Final = 300  # bytes of a line
 
 _COMPLAINT: Final = re.compile(
@@ -70,6 +71,13 @@ class Traced:
     cause: str
     mend: str
     lines: tuple[str, ...]
+
+
+def tail(path: str) -> list[str]:
+    """The last lines of a log. raises OSError"""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+        return file.read().decode("utf-8", "replace").splitlines()
 
 
 def trace(lines: Sequence[str], names: Sequence[str] = ()) -> Traced | None:

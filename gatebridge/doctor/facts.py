@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,12 @@ from gatebridge.bind import Bind, parse_bind
 from gatebridge.config.clashes import path_of
 from gatebridge.config.system import control_socket, plan_of
 from gatebridge.control_client import call, daemon_name, find
-from gatebridge.doctor.front_files import read_named, read_usual
+from gatebridge.doctor.front_files import read_named, read_usual, server_named
 from gatebridge.doctor.machine import Machine, person
 from gatebridge.doctor.probe import Heard, Reached, listen_to, reach
+from gatebridge.doctor.sessions import find_in_sources
 from gatebridge.doctor.url_probe import HEADERS, Url
-from gatebridge.errors import GatebridgeError
+from gatebridge.errors import ConfigError, GatebridgeError
 from gatebridge.loading import load_applications
 from gatebridge.serve.trial import run_apart
 from gatebridge.shim_check import examine
@@ -23,13 +25,14 @@ from gatebridge.shim_check import examine
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gatebridge.doctor.machine import Person
+    from gatebridge.doctor.machine import Person, Process
     from gatebridge.doctor.passing import Passing
     from gatebridge.doctor.url_probe import Came
     from gatebridge.settings import Configuration, Pool
     from gatebridge.shim_check import Finding
 
 ANSWER_S = 1.0  # for a daemon to answer
+_STREAMS = re.compile("\\A(?!.*X-Accel-Buffering).*?text/event-stream", re.S)
 IMPORT_S = 1.5  # for an application to be imported
 _CANNOT_CONNECT = ("fd", "systemd")  # binds that only their starter knows
 
@@ -48,6 +51,7 @@ class Meant:
     error_log       of the front server; "" for none
     front_config    FILE or SERVER:FILE of front servers; () for those of the system
     url             that a front server answers, to be asked; "" for none
+    streams         whether the application is said to send answers piece by piece
     environ         that the daemon is started in
     """
 
@@ -62,6 +66,7 @@ class Meant:
     error_log: str = ""
     front_config: tuple[str, ...] = ()
     url: str = ""
+    streams: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -225,8 +230,18 @@ class Facts:
         """Who connects; None where nobody says it."""
         if self.meant.front_user:
             return person(self.meant.front_user)
-        uids = {one.uid for one in self.machine.fronts() if not self._asks_others(one.name)}
+        uids = {one.uid for one in self.connecting}
         return person(str(uids.pop())) if len(uids) == 1 else None
+
+    @cached_property
+    def connecting(self) -> list[Process]:
+        """Running front servers whose configuration was read, and leads here: others may be
+        anybody's, and what they may not is none of our business."""
+        try:
+            leading = {one.server for one, _, _ in self.handed}
+        except ConfigError:  # front.file says it
+            return []
+        return [one for one in self.machine.fronts() if server_named(one.name) in leading]
 
     @cached_property
     def url(self) -> Url | None:
@@ -235,22 +250,33 @@ class Facts:
             return None
         return Url(self.meant.url, self._control_socket)
 
+    @property
+    def streams(self) -> str:
+        """How it is known that an application sends answers piece by piece; "" for not."""
+        said = "--streams" if self.meant.streams else ""
+        return said or next(filter(None, map(self.streams_of, self.pools)), "")
+
+    def streams_of(self, pool: Pool) -> str:
+        """As streams. What switches the collecting off by itself is not meant."""
+        if self.meant.streams:
+            return "--streams"
+        for app in pool.apps:
+            seen = find_in_sources(app.target, self.folders(pool), _STREAMS)
+            if seen:
+                return f"{seen} sends text/event-stream"
+        return ""
+
     @cached_property
     def came(self) -> Came | None:
         """Of a first request."""
         return self.url.ask(*HEADERS) if self.url is not None else None
 
     @cached_property
-    def _usual(self) -> dict[str, list[Passing]]:
-        """Of the system's own servers, as far as they may be read."""
-        return read_usual(self.machine)
-
-    @cached_property
     def passings(self) -> list[Passing]:
         """Where front servers hand requests on. raises ConfigError("doctor.front_config")"""
         if self.meant.front_config:
             return [one for named in self.meant.front_config for one in read_named(named)]
-        return [one for passings in self._usual.values() for one in passings]
+        return read_usual(self.machine)
 
     @cached_property
     def handed(self) -> list[tuple[Passing, Bind, Pool | None]]:
@@ -262,15 +288,20 @@ class Facts:
             if one.points_to(bind)
         ]
 
+    @cached_property
+    def started(self) -> list[tuple[Passing, Pool | None]]:
+        """Those that start a program which is meant, with the pool as far as it is known."""
+        pool = self.pools[0] if len(self.pools) == 1 else None
+        found: list[tuple[Passing, Pool | None]] = []
+        for script in self.meant.scripts:
+            its = [one for one in self.passings if one.program and one.starts(script)]
+            kept = [one for one in its if one.protocol == "fcgid"] or its  # the handler counts
+            found += [(one, pool) for one in kept]
+        found += [(one, pool) for one in self.passings if one.program == "gatebridge"]
+        return found
+
     def _pool_of(self, bind: Bind) -> Pool | None:
         return next((pool for pool in self.pools if bind.text in pool.settings.bind), None)
-
-    def _asks_others(self, name: str) -> bool:
-        """Whether a running server's configuration was read, and leads elsewhere."""
-        own = self._usual.get({"apache2": "apache", "httpd": "apache"}.get(name, name))
-        if own is None or self.meant.front_config:
-            return False
-        return not any(one.points_to(bind) for one in own for bind in self.binds)
 
 
 def _place(bind: Bind) -> tuple[str, str, str, int]:

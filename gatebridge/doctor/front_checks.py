@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.check import WARNING, Checks, Finding
-from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI
+from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, readable
 from gatebridge.doctor.sessions import find_in_sources
 from gatebridge.environ.build import Builder
 from gatebridge.errors import ConfigError
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from gatebridge.doctor.passing import Passing
     from gatebridge.settings import Pool
 
-_STREAMS: Final = re.compile("\\A(?!.*X-Accel-Buffering).*?text/event-stream", re.S)
+_FILENAME: Final = re.compile(r"SCRIPT_FILENAME")
+_TWICE: Final = re.compile(r"((?:/[\w.-]+){2,})/?\1")  # a folder, and once more behind itself
 
 check = Checks("front server")
 
@@ -51,12 +52,40 @@ def elsewhere(facts: Facts) -> Finding | None:
     passings = _all(facts)
     if not (facts.meant.front_config and facts.binds) or file(facts) or facts.handed:
         return None
-    there = [f"{one.where}: {one.protocol} to {', '.join(one.targets)}" for one in passings]
+    if facts.started or (facts.meant.scripts and not any(one.targets for one in passings)):
+        return None  # a shim finds its daemon by itself
+    there = [f"{one.where}: {_leads(one)}" for one in passings]
     ours = ", ".join(bind.text for bind in facts.binds)
     return Finding(
         f"the front server hands no request to {ours}",
         "\n".join(there[:10]) or "it hands requests to nobody",
         f"write {ours} there, or bind where it looks; gatebridge conf writes such a file",
+    )
+
+
+def _leads(one: Passing) -> str:
+    to = ", ".join(one.targets) or one.words.get("pass") or one.program
+    why = one.words.get("why", "")
+    return f"{one.protocol} to {to}{'; ' if why else ''}{why}"
+
+
+@check(
+    "front.script",
+    "Does the front server's configuration that is named start the program?",
+    ("browser.not_reached",),
+)
+def script(facts: Facts) -> Finding | None:
+    passings = _all(facts)
+    scripts = facts.meant.scripts
+    if not (facts.meant.front_config and scripts) or file(facts) or facts.started:
+        return None
+    there = [f"{one.where}: {one.program}" for one in passings if one.program]
+    return Finding(
+        f"no line of the front server's configuration starts {scripts[0]}: it is sent as a file, "
+        "or not found",
+        "\n".join(there[:10]) or "no ScriptAlias, no handler cgi-script or fcgid-script",
+        "ScriptAlias for its folder, or Options +ExecCGI and AddHandler cgi-script .cgi; "
+        "gatebridge conf apache cgi writes it",
     )
 
 
@@ -89,7 +118,7 @@ def path_info(facts: Facts) -> Finding | None:
         return Finding(
             f"the application gets another path than {one.server} was asked for",
             f"{one.where}: for {one.mount}{SAMPLE_URI} it sends {_shown(one)}, of which gatebridge "
-            f"makes SCRIPT_NAME {_text(found[0])} and PATH_INFO {_text(found[1])}",
+            f"makes SCRIPT_NAME {readable(found[0])} and PATH_INFO {readable(found[1])}",
             f"--mount {one.mount or '/'} at the daemon, and REQUEST_URI from the front server; "
             "gatebridge conf writes the lines",
         )
@@ -140,14 +169,33 @@ def _built(one: Passing, pool: Pool) -> tuple[str, str] | None:
 def _shown(one: Passing) -> str:
     names = ("SCRIPT_NAME", "PATH_INFO", "REQUEST_URI")
     sent = one.sent or {}
-    return ", ".join(f"{name} {_text(sent[name])}" for name in names if name in sent) or "no path"
+    return (
+        ", ".join(f"{name} {readable(sent[name])}" for name in names if name in sent) or "no path"
+    )
 
 
-def _text(value: str) -> str:
-    try:
-        return f"{value.encode('latin-1').decode('utf-8')!r}"
-    except UnicodeError:
-        return repr(value)
+@check("front.script_filename", "Is SCRIPT_FILENAME a file's name, where the application uses it?")
+def script_filename(facts: Facts) -> Finding | None:
+    for one, pool in _behind(facts):
+        value = (one.sent or {}).get("SCRIPT_FILENAME", "")
+        why = _no_file(value)
+        for app in pool.apps if why else ():
+            seen = find_in_sources(app.target, facts.folders(pool), _FILENAME)
+            if seen:
+                return Finding(
+                    f"SCRIPT_FILENAME, which the application reads, has {why}",
+                    f"{one.where}: SCRIPT_FILENAME {readable(value)}; {seen}",
+                    "let the application go by its own __file__, or by SCRIPT_NAME and PATH_INFO",
+                    WARNING,
+                )
+    return None
+
+
+def _no_file(value: str) -> str:
+    """What is wrong with it; "" for nothing."""
+    wrong = ["the proxy's own prefix"] if value.startswith("proxy:") else []
+    wrong += ["the document root twice"] if _TWICE.search(value) else []
+    return " and ".join(wrong)
 
 
 # -- limits
@@ -159,8 +207,9 @@ def upload(facts: Facts) -> Finding | None:
         ours = _largest(pool)
         if one.upload and (not ours or one.upload < ours):
             line = one.words.get("upload", "{0}").format(ours)
+            status = one.words.get("refusal", "413")
             return Finding(
-                f"{one.server} refuses bodies beyond {_mib(one.upload)} MiB with 413, and the "
+                f"{one.server} refuses bodies beyond {_mib(one.upload)} MiB with {status}, and the "
                 f"daemon takes {f'{_mib(ours)} MiB' if ours else 'any'}",
                 f"{one.where}: {line.partition(' ')[0]} is {one.upload}; limit_body is {ours}",
                 f"{line} or limit_body = {one.upload} at the daemon",
@@ -195,6 +244,21 @@ def _mib(size: int) -> str:
     return f"{size / (1 << 20):.4g}"
 
 
+@check("front.body_limit", "Does the front server keep to the body limit that is written there?")
+def body_limit(facts: Facts) -> Finding | None:
+    for one, pool in _behind(facts):
+        ours = _largest(pool)
+        if one.unheeded and (not ours or one.unheeded < ours):
+            return Finding(
+                f"{one.server} hands on bodies beyond LimitRequestBody {one.unheeded} by FastCGI "
+                "and HTTP: the limit that is written is none",
+                f"{one.where}: LimitRequestBody is {one.unheeded}; limit_body is {ours}",
+                f"limit_body = {one.unheeded} at the daemon",
+                WARNING,
+            )
+    return None
+
+
 @check("front.timeout", "Does the front server wait as long as the daemon does?")
 def timeout(facts: Facts) -> Finding | None:
     for one, pool in _behind(facts):
@@ -223,7 +287,8 @@ def _spoken(facts: Facts) -> list[tuple[Passing, Pool | None]]:
     """Those that are understood here; front.protocol says the others."""
     if not _all(facts):
         return []
-    return [(one, pool) for one, bind, pool in facts.handed if one.protocol == bind.protocol]
+    there = [(one, pool) for one, bind, pool in facts.handed if one.protocol == bind.protocol]
+    return there + facts.started
 
 
 @check("front.buffering", "Do streams that the application sends reach clients at once?")
@@ -231,18 +296,17 @@ def buffering(facts: Facts) -> Finding | None:
     for one, pool in _behind(facts):
         if not one.buffered:
             continue
-        for app in pool.apps:
-            seen = find_in_sources(app.target, facts.folders(pool), _STREAMS)
-            if seen:
-                mend = one.words["buffered"].format()
-                if one.server == "nginx":
-                    mend += " or the header X-Accel-Buffering: no from the application"
-                return Finding(
-                    f"{one.server} collects answers, so events reach clients late",
-                    f"{one.where}: {one.buffered}; {seen} sends text/event-stream",
-                    mend,
-                    WARNING,
-                )
+        seen = facts.streams_of(pool)
+        if seen:
+            mend = one.words["buffered"].format()
+            if one.server == "nginx":
+                mend += " or the header X-Accel-Buffering: no from the application"
+            return Finding(
+                f"{one.server} collects answers, so events reach clients late",
+                f"{one.where}: {one.buffered}; {seen}",
+                mend,
+                WARNING,
+            )
     return None
 
 
@@ -266,6 +330,10 @@ for _id, _question, _explains in (
         "Does the front server ask for paths that are no files?",
         ("browser.not_reached",),
     ),
+    ("front.execute", "May the front server start programs there?", ("browser.not_reached",)),
+    ("front.rewrite", "Do rules of mod_rewrite come to an end?", ("browser.not_reached",)),
+    ("front.encoded", "Do paths come to the daemon as they were written?", ()),
+    ("front.port", "Does a program listen where the front server asks?", ("browser.not_reached",)),
     ("front.slash", "Does a path reach its target with one / between?", ("browser.not_reached",)),
     ("front.scheme", "Is the application told that a request came by https?", ("browser.scheme",)),
     ("front.authorization", "Is the Authorization header handed on?", ()),

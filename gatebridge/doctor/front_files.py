@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.apache_text import read_apache
 from gatebridge.doctor.caddy_text import read_caddy
 from gatebridge.doctor.haproxy_text import read_haproxy
+from gatebridge.doctor.iis_text import read_iis
 from gatebridge.doctor.lighttpd_text import read_lighttpd
 from gatebridge.doctor.machine import Machine
 from gatebridge.doctor.nginx_text import read_nginx
@@ -25,6 +27,7 @@ READERS: Final[dict[str, Callable[[Machine, str], list[Passing]]]] = {
     "lighttpd": read_lighttpd,
     "haproxy": read_haproxy,
     "caddy": read_caddy,
+    "iis": read_iis,
 }
 USUAL: Final = (  # (server, where distributions keep it)
     ("nginx", "/etc/nginx/nginx.conf"),
@@ -34,7 +37,11 @@ USUAL: Final = (  # (server, where distributions keep it)
     ("haproxy", "/etc/haproxy/haproxy.cfg"),
     ("caddy", "/etc/caddy/Caddyfile"),
 )
+_OPTIONS: Final = {
+    "nginx": "-c", "apache": "-f", "lighttpd": "-f", "haproxy": "-f", "caddy": "--config",
+}  # fmt: skip
 _SIGNS: Final = (  # what only this server's configuration says
+    ("iis", re.compile(r"<(?:system\.webServer|system\.applicationHost|webFarms)\b", re.I)),
     ("caddy", re.compile(r"^\s*(?:reverse_proxy|php_fastcgi|handle(?:_path)?|file_server)\b",
                          re.M)),
     ("lighttpd", re.compile(r"^\s*(?:server\.[\w-]+|(?:fastcgi|scgi|proxy)\.server)\s*\+?=", re.M)),
@@ -42,7 +49,8 @@ _SIGNS: Final = (  # what only this server's configuration says
     ("nginx", re.compile(r"(?:^|[\s{;])(?:(?:location\s[^\n]*|http\s*|server\s*|upstream\s\S+\s*)\{"
                          r"|(?:fastcgi|scgi|uwsgi|proxy)_pass\s)")),
     ("apache", re.compile(r"^\s*(?:<(?:VirtualHost|Location|Directory|IfModule|Proxy)\b|ProxyPass\b"
-                          r"|LoadModule\b|SetHandler\b)", re.M | re.I)),
+                          r"|LoadModule\b|SetHandler\b|AddHandler\b|ScriptAlias\b|RewriteRule\b"
+                          r"|Fcgid\w+\s)", re.M | re.I)),
 )  # fmt: skip
 
 
@@ -70,10 +78,28 @@ def read_named(named: str) -> list[Passing]:
     return READERS[server or server_of(path, text)](Machine(), path)
 
 
-def read_usual(machine: Machine) -> dict[str, list[Passing]]:
-    """Of each server whose configuration is where distributions keep it, and may be read."""
-    found: dict[str, list[Passing]] = {}
-    for server, path in USUAL:
-        if machine.read(path):
-            found[server] = found.get(server, []) + READERS[server](machine, path)
-    return found
+def read_usual(machine: Machine) -> list[Passing]:
+    """Of each server whose configuration may be read: it is where distributions keep it, or where
+    the command line of a running one says."""
+    files = dict.fromkeys(USUAL)
+    for name, words in machine.front_commands():
+        server = server_named(name)
+        files |= {(server, path): None for path in _named(server, words)}
+    return [
+        one
+        for server, path in files
+        if machine.read(path)
+        for one in READERS[server](machine, path)
+    ]
+
+
+def server_named(program: str) -> str:
+    """The server that a program is: httpd is Apache's, too."""
+    return {"apache2": "apache", "httpd": "apache"}.get(program, program)
+
+
+def _named(server: str, words: list[str]) -> list[str]:
+    """The files that a command line names. nginx's master has all of it in one word."""
+    option = _OPTIONS.get(server)
+    split = [part for word in words for part in word.split()]
+    return [path for before, path in pairwise(split) if before == option and path[:1] == "/"]

@@ -8,9 +8,12 @@ import pwd
 import stat
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-FRONTS: Final = ("nginx", "apache2", "httpd", "lighttpd", "caddy", "haproxy", "fcgiwrap")
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FRONTS: Final = ("nginx", "apache2", "httpd", "lighttpd", "caddy", "haproxy")
 _LABEL: Final = "security.selinux"
 
 
@@ -113,15 +116,18 @@ class Machine:
 
     def fronts(self) -> list[Process]:
         """Processes of front servers that are no root's: those that connect."""
-        found = []
-        for name in self.names("/proc"):
-            if not name.isdecimal():
-                continue
-            if self.read(f"/proc/{name}/comm").strip() in FRONTS:
-                process = self.process(int(name))
-                if process is not None and process.uid:
-                    found.append(process)
-        return found
+        found = [self.process(pid) for pid, _ in self._of_fronts()]
+        return [one for one in found if one is not None and one.uid]
+
+    def front_commands(self) -> list[tuple[str, list[str]]]:
+        """(program, command line) of each process of a front server."""
+        return [(name, self.words(pid)) for pid, name in self._of_fronts()]
+
+    def _of_fronts(self) -> Iterator[tuple[int, str]]:
+        for pid in self.names("/proc"):
+            name = self.read(f"/proc/{pid}/comm").strip() if pid.isdecimal() else ""
+            if name in FRONTS:
+                yield int(pid), name
 
     def private_tmp(self, pid: int, folder: str) -> bool:
         """Whether systemd gave a process a /tmp or /var/tmp of its own. folder: which of them"""

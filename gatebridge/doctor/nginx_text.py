@@ -75,7 +75,7 @@ class _Place:
     def passing(self) -> Passing:
         kind = self._kind
         flaws = [*self._tried(), *self._kept(), *self._heads(), *self._told(), *self._authorized()]
-        buffering = self._word(f"{kind}_buffering") != "off"
+        buffering = self._word(f"{kind}_buffering") != "off" and not self._is_framed
         upload = self._word("client_max_body_size")
         timeout = self._word(f"{kind}_read_timeout")
         return Passing(
@@ -110,6 +110,14 @@ class _Place:
     def _word(self, name: str) -> str:
         found = self._lists(name)
         return " ".join(found[-1]) if found else ""
+
+    @property
+    def _is_framed(self) -> bool:
+        """Whether nginx sees where an answer ends: then each piece goes on as it comes, buffering
+        or not. tests/doctor/test_url.py measures it."""
+        if self._kind == "fastcgi":
+            return self._word("fastcgi_keep_conn") == "on"
+        return self._kind == "proxy" and self._word("proxy_http_version") == "1.1"
 
     def _location(self) -> Directive | None:
         return next((one for one in reversed(self._at) if one.name == "location"), None)
@@ -148,6 +156,8 @@ class _Place:
         known = {"document_uri": path, "uri": path, "request_uri": mount + SAMPLE_URI,
                  "fastcgi_script_name": path, "fastcgi_path_info": "", "nginx_version": "1",
                  "request_method": "GET", "server_protocol": "HTTP/1.1"}  # fmt: skip
+        if root := self._word("root"):
+            known["document_root"] = root
         location = self._location()
         if location is not None and location.words[0] in ("~", "~*"):
             known |= _groups(location.words[-1], path)
@@ -180,6 +190,10 @@ class _Place:
     def _kept(self) -> Iterator[Flaw]:
         names = [one.name for one in self._upstream or ()]
         if "keepalive" not in names:
+            if names and self._kind == "fastcgi" and self._word("fastcgi_keep_conn") == "on":
+                why = "each request asks for its connection to be kept, and the upstream keeps none"
+                yield self._flaw("keep_conn", why, "fastcgi_keep_conn without keepalive",
+                                 f"keepalive 32; in upstream {self._one.words[0]}")  # fmt: skip
             return
         if self._kind == "fastcgi" and self._word("fastcgi_keep_conn") != "on":
             why = "the upstream keeps connections, but each request asks for its own to be closed"

@@ -6,6 +6,7 @@ them, and knows no server's words beyond those that a Passing brings.
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 from dataclasses import dataclass, field
@@ -43,13 +44,15 @@ class Flaw:
 class Passing:
     """One place where requests are handed on.
 
-    server    nginx, apache, lighttpd, haproxy or caddy
+    server    nginx, apache, lighttpd, haproxy, caddy or iis
     where     FILE:LINE
-    protocol  fastcgi, scgi, uwsgi or http
+    protocol  fastcgi, scgi, uwsgi or http; cgi or fcgid of a program that the server starts
     targets   "unix:/run/x.sock" or "host:port"
+    program   a pattern as fnmatch's of the files that it starts; "" for none
     mount     the URL prefix that comes here: "" for the root, None for not known
     sent      what a request for SAMPLE below the mount brings; None for not known
     upload    bytes of the largest body, 0 for no limit; None for not known
+    unheeded  bytes of a limit that is written there, and that the server does not keep to; or None
     timeout   seconds without a byte; None for not known
     buffered  the directive that collects answers; "" for none
     words     what mends: "upload", "timeout", "mount", "path", "buffered" -> a line with {0}
@@ -59,7 +62,7 @@ class Passing:
     server: str
     where: str
     protocol: str
-    targets: tuple[str, ...]
+    targets: tuple[str, ...] = ()
     mount: str | None = None
     sent: Mapping[str, str] | None = None
     upload: int | None = None
@@ -67,6 +70,12 @@ class Passing:
     buffered: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
     flaws: tuple[Flaw, ...] = ()
+    program: str = ""
+    unheeded: int | None = None
+
+    def starts(self, script: str) -> bool:
+        paths = {os.path.abspath(script), os.path.realpath(script)}
+        return any(fnmatch.fnmatchcase(path, self.program) for path in paths)
 
     def points_to(self, bind: Bind) -> bool:
         return any(same_place(target, bind) for target in self.targets)
@@ -90,3 +99,11 @@ def seconds(text: str) -> float:
     """As in "1m 30s"."""
     parts: list[tuple[str, str]] = re.findall(r"(\d+)(ms|[smhdw]?)", text)
     return sum(int(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def readable(value: str) -> str:
+    """A WSGI string in quotes, as UTF-8 where its bytes are."""
+    try:
+        return f"{value.encode('latin-1').decode('utf-8')!r}"
+    except UnicodeError:
+        return repr(value)

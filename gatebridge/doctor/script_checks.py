@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.access import described
 from gatebridge.doctor.check import WARNING, Checks, Finding
-from gatebridge.doctor.error_log import trace
+from gatebridge.doctor.error_log import tail, trace
 from gatebridge.scan import access
 from gatebridge.scan.interpreter import binary_kind, find
 from gatebridge.scan.inventory import Entry, read
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from gatebridge.doctor.facts import Facts
 
 _HEAD: Final = 64 << 10
-_TAIL: Final = 256 << 10  # bytes of an error log, from its end
 _FAILS: Final = ("script.log",)
 
 check = Checks("application")
@@ -154,9 +153,7 @@ def log(facts: Facts) -> Finding | None:
     path = facts.meant.error_log
     if not path:
         return None
-    with open(path, "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
-        lines = file.read().decode("utf-8", "replace").splitlines()
+    lines = tail(path)
     names = [os.path.basename(script) for script in facts.meant.scripts]
     traced = trace(lines, names)
     if traced is None:

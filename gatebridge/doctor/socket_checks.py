@@ -44,7 +44,7 @@ def _is_socket(path: str) -> bool:
 @check("socket.private_tmp", "Is the socket in a /tmp that one side does not see?", _UNREACHED)
 def private_tmp(facts: Facts) -> Finding | None:
     machine = facts.machine
-    pids = [process.pid for process in machine.fronts()]
+    pids = [process.pid for process in facts.connecting]
     if facts.status is not None:
         pids.append(int(facts.status["pid"]))
     for bind in _files(facts):

@@ -36,7 +36,7 @@ def workers(place: Place) -> tuple[list[str], list[str]]:
         modules += ["watchdog", "proxy_hcheck"]
         lines += ["# A back end that fails its check gets no request until it passes it again."]
         if place.protocol == "http":
-            lines += [f"# {place.health}: the daemon's --status-allow must name Apache's address."]
+            lines += [f"# {place.health}: from another machine --status-allow must name Apache's."]
     elif place.health:
         lines += ["# No health check: mod_proxy_hcheck finds every Unix socket dead."]
     return modules, block(f"Proxy {quoted(_balancer(place))}", [*lines, *members])

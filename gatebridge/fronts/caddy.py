@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from gatebridge.errors import ConfigError
 from gatebridge.fronts.lines import because, braces, text, whole_seconds
 from gatebridge.fronts.place import address, only
+from gatebridge.serve.send_file import BROUGHT_BACK, TAKEN_OVER
 
 if TYPE_CHECKING:
     from gatebridge.bind import Bind
     from gatebridge.fronts.place import Place
 
-SEND = "/gatebridge-send"  # as nginx's
 _ANY = ("_", "*", "localhost")  # server names that are not looked at, but for TLS
 
 
@@ -139,8 +139,8 @@ def _health(place: Place) -> list[str]:
             "# takes the answer of one for that of all",
         ]
     return because(
-        "asked every 5 s; a daemon that does not answer gets no requests; for its --ping-path",
-        "# it needs --status-allow 127.0.0.1,unix: a check comes from no client's address",
+        "asked every 5 s; a daemon that does not answer gets no requests (by TCP from",
+        "# another machine: --status-allow at the daemon must name this one)",
         f"health_uri {quoted(place.health)}",
         "health_interval 5s",
     )
@@ -172,15 +172,17 @@ def _http(place: Place) -> list[str]:
 
 
 def _sent(place: Place) -> list[str]:
-    reason = f"files that the application names: X-Accel-Redirect: {SEND}/PATH"
-    kept = ["include Content-Type Content-Disposition Set-Cookie Cache-Control"]
+    reason = f"files that the application names: X-Accel-Redirect: {place.send_url}PATH"
+    names = (*TAKEN_OVER, *BROUGHT_BACK)
+    kept = [f"include {' '.join(names[at : at + 5])}" for at in range(0, len(names), 5)]
     inside = [
         f"root * {quoted(place.send_files)}",
         *braces("copy_response_headers", kept, "\t"),
         "rewrite * {rp.header.X-Accel-Redirect}",
-        f"uri strip_prefix {SEND}",
+        f"uri strip_prefix {place.send_url[:-1]}",
         "method * GET",
-        "file_server",
+        "# a URL of the application may end in /; it is no folder's",
+        *braces("file_server", ["disable_canonical_uris"], "\t"),
     ]
     return because(
         reason,

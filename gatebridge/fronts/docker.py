@@ -49,14 +49,35 @@ def bind_of(place: Place) -> Bind:
 def words(place: Place) -> list[str]:
     """The command in the image: its own Python, its own folder, everything reachable."""
     bind = bind_of(place)
-    given = [_inside(place, word) for word in words_of(place)]
+    given = [_inside(place, word) for word in _logs_to_stderr(words_of(place))]
     given[0] = given[0].rpartition("/")[2]
+    if place.start.logs:  # said in a gatebridge.toml, too
+        given += ["--error-logfile", "-"]
     scheme = _SCHEMES[bind.protocol]
     if bind.family == "unix":
         prefix = "" if scheme == "fcgi" else f"{scheme}+"
         return [*given, "--bind", f"{prefix}unix:{bind.path}?mode=0666"]
     allowed = bind.options.get("allow", _PRIVATE)
     return [*given, "--bind", f"{scheme}://0.0.0.0:{bind.port}?allow={allowed}"]
+
+
+def _logs_to_stderr(given: list[str]) -> list[str]:
+    """A container has no place for log files; its runtime keeps what it writes to standard error.
+
+    The error log is said anew, and the slow log is a part of it.
+    """
+    out: list[str] = []
+    words = iter(given)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name not in ("--error-logfile", "--slowlog", "--access-logfile"):
+            out.append(word)
+            continue
+        if not equals:
+            next(words, "")
+        if name == "--access-logfile":
+            out += [name, "-"]
+    return out
 
 
 def _inside(place: Place, word: str) -> str:

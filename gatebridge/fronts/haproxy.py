@@ -128,8 +128,8 @@ def _servers(place: Place) -> list[str]:
     checked = ""
     if place.health:
         lines += because(
-            "asked every 2 s: a daemon that hangs gets no requests either; for its --ping-path it",
-            "# needs --status-allow 127.0.0.1,unix, because a check comes from no client's address",
+            "asked every 2 s: a daemon that hangs gets no requests either (by HTTP and TCP",
+            "# from another machine: --status-allow at the daemon must name this one)",
             f"option httpchk GET {quoted(place.health)}",
             "http-check send hdr Host localhost",
             "http-check expect status 200",

@@ -8,13 +8,29 @@ from typing import TYPE_CHECKING
 from gatebridge.errors import ConfigError
 from gatebridge.fronts.lines import because, braces, indented, shortest_size, text, whole_seconds
 from gatebridge.fronts.place import address, unsupported
+from gatebridge.serve.send_file import BROUGHT_BACK
 
 if TYPE_CHECKING:
     from gatebridge.bind import Bind
     from gatebridge.fronts.place import Place
 
-SEND = "/gatebridge-send"  # the X-Accel-Redirect of a file begins so, and no client can ask for it
 DIRECTIVES = {"fastcgi": "fastcgi", "scgi": "scgi", "uwsgi": "uwsgi", "http": "proxy"}
+_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+_KINDS = (
+    ("text/html", "html htm"),
+    ("text/css", "css"),
+    ("text/plain", "txt"),
+    ("text/javascript", "js mjs"),
+    ("application/json", "json map"),
+    ("application/pdf", "pdf"),
+    ("image/gif", "gif"),
+    ("image/jpeg", "jpeg jpg"),
+    ("image/png", "png"),
+    ("image/svg+xml", "svg"),
+    ("image/webp", "webp"),
+    ("image/x-icon", "ico"),
+    ("font/woff2", "woff2"),
+)
 _DOLLAR = "${gatebridge_dollar}"  # nginx has no way to escape one, but this holds one
 
 # What the protocols ask of a server, and what nginx knows. CONTENT_LENGTH and CONTENT_TYPE come
@@ -42,10 +58,14 @@ _PARAMS = (
 def config(place: Place, form: str = "") -> str:
     """A server block with its upstream, or with form "location" what goes into one of yours.
 
+    form "alone" is a whole configuration: every path in it is below the folder of nginx -p.
+
     raises  ConfigError("conf.…")
     """
     if form == "location":
         return text(_location_form(place))
+    if form == "alone":
+        return text(_alone(place))
     lines = [
         f"# {place.name} behind nginx: for the http block, as files in /etc/nginx/conf.d are.",
         *_dollar(place),
@@ -58,6 +78,8 @@ def config(place: Place, form: str = "") -> str:
 
 def whole(part: str, form: str, folder: str) -> str:
     """A configuration that stands alone and writes to ``folder`` only, for nginx -t."""
+    if form == "alone":
+        return part
     inside = part if form != "location" else "server {\nlisten 127.0.0.1:8080;\n" + part + "}\n"
     return f"""\
 pid {quoted(f"{folder}/nginx.pid")};
@@ -67,6 +89,28 @@ http {{
 {text(_temporary(folder))}    access_log off;
 {inside}}}
 """
+
+
+def _alone(place: Place) -> list[str]:
+    """One that needs no root: it writes to its own folder only."""
+    server = braces("server", _server(place))
+    inside = [f"{name}_temp_path {name};" for name in _TEMPORARY]
+    inside += ["access_log access.log;", *_types(place), "", *_dollar(place), *_upstream(place)]
+    return [
+        f"# {place.name} behind an nginx of your own: its files are beside this one.",
+        "# nginx -p FOLDER -c nginx.conf -e error.log starts it, the same with -s quit ends it.",
+        "pid nginx.pid;",
+        "error_log error.log;",
+        *braces("events", ["worker_connections 512;"]),
+        *braces("http", [*inside, "", *server]),
+    ]
+
+
+def _types(place: Place) -> list[str]:
+    """What the system's mime.types would say of files that nginx sends itself."""
+    if not place.static and not place.send_files:
+        return []
+    return braces("types", [f"{kind} {ends};" for kind, ends in _KINDS])
 
 
 def private(folder: str, port: int, socket: str) -> str:
@@ -111,8 +155,7 @@ def quoted(value: str) -> str:
 
 
 def _temporary(folder: str) -> list[str]:
-    names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    return [f"    {name}_temp_path {quoted(f'{folder}/{name}')};" for name in names]
+    return [f"    {name}_temp_path {quoted(f'{folder}/{name}')};" for name in _TEMPORARY]
 
 
 def _path(folder: str, form: str = "") -> str:
@@ -197,9 +240,16 @@ def _files(place: Place, form: str) -> list[str]:
         reason = "files that the application is not asked for"
         lines += ["", *because(reason, *braces(f"location ^~ {quoted(prefix + '/')}", inside))]
     if place.send_files:
-        reason = f"files that the application names: X-Accel-Redirect: {SEND}/PATH"
+        reason = f"files that the application names: X-Accel-Redirect: {place.send_url}PATH"
         inside = ["internal;", f"alias {_path(place.send_files.rstrip('/') + '/', form)};"]
-        lines += ["", *because(reason, *braces(f"location ^~ {SEND}/", inside))]
+        inside += because(
+            "of the application's headers nginx keeps few by itself; these are kept, too",
+            *[
+                f"add_header {name} $upstream_http_{name.lower().replace('-', '_')};"
+                for name in BROUGHT_BACK
+            ],
+        )
+        lines += ["", *because(reason, *braces(f"location ^~ {place.send_url}", inside))]
     return lines
 
 

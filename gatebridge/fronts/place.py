@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from gatebridge.errors import ConfigError
+from gatebridge.serve.send_file import URL
 
 if TYPE_CHECKING:
     from gatebridge.bind import Bind
@@ -70,6 +71,7 @@ class Place:
     buffering    False: streams reach the client at once, request bodies are passed as they come
     tls          (certificate, key) files, or () for none
     send_files   folder whose files the application may name in X-Accel-Redirect or X-Sendfile
+    send_url     what an X-Accel-Redirect begins with, a slash at both ends
     timeout      seconds that the front server waits for the application: a little longer than the
                  daemon itself does
     health       a path that is answered while the daemon is well; "" for none
@@ -89,6 +91,7 @@ class Place:
     buffering: bool = True
     tls: tuple[str, ...] = ()
     send_files: str = ""
+    send_url: str = URL
     timeout: float = 60.0
     health: str = ""
     keep: int = 32

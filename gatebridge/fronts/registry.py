@@ -31,14 +31,19 @@ class Form:
     about   a sentence for the list of forms
     sample  its name in conf/
     file    where Debian keeps it, "{name}" being the place's name; "" where it has no such place
-            (a part of something else), so that --install refuses
-    after   commands for the operator once it is installed, in order
+            (a part of something else), so that --install refuses; "{home}": where the daemon starts
+    after   commands for the operator once it is installed, in order; "{folder}": of the file,
+            "{program}": the server's
+    page    the URL of the application follows from what is written
+    listen  where the server listens if nobody says it; "" for the usual port
     """
 
     about: str
     sample: str
     file: str = ""
     after: tuple[str, ...] = ()
+    page: bool = False
+    listen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,15 @@ SERVERS: dict[str, Server] = {
                 "nginx.conf",
                 "/etc/nginx/conf.d/{name}.conf",
                 ("nginx -t && systemctl reload nginx",),
+                page=True,
+            ),
+            "alone": Form(
+                "a whole nginx.conf, for an nginx of your own that needs no root",
+                "nginx-alone.conf",
+                "{home}/{name}-nginx/nginx.conf",
+                ("{program} -p {folder} -c nginx.conf -e error.log",),
+                page=True,
+                listen="127.0.0.1:8080",
             ),
             "location": Form("a location for a server block of yours", "nginx-location.conf"),
         },

@@ -19,6 +19,7 @@ from gatebridge.routing.limits import CountedInput
 from gatebridge.serve.aio_choice import CHOSEN
 from gatebridge.serve.aio_connection import AioConnection
 from gatebridge.serve.aio_exchange import AioExchange
+from gatebridge.serve.aio_probe import answering
 from gatebridge.serve.aio_source import Source
 from gatebridge.serve.aio_stacks import lines_of
 from gatebridge.serve.more_stacks import NO_THREAD
@@ -32,6 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gatebridge.engine.seams import Application
     from gatebridge.serve.site import Site
 
 TICK_S = 0.5  # between two looks at what only time changes
@@ -99,20 +101,31 @@ class Tasks:
             site.add_addresses(connection.peer, request.vars)
         exchange.began = monotonic()
         exchange.environ = request.vars
+        instead: Application | None = None
         try:
             _, length = site.builder.build(request)
             if site.builder.news:
-                site.notice(connection.peer, request)
+                instead = site.notice(connection.peer, request)
         except PeerError as error:
             if site.builder.news:
                 site.notice(connection.peer, request)
             exchange.refuse(error)
             return
         request.vars.update(site.extra)
-        self.begin_built(exchange, request, length)
+        self.begin_built(exchange, request, length, instead)
 
-    def begin_built(self, exchange: AioExchange, request: Request, length: int) -> None:
-        """The same for a request whose environ is built. length: of its body"""
+    def begin_built(
+        self,
+        exchange: AioExchange,
+        request: Request,
+        length: int,
+        instead: "Application | None" = None,
+    ) -> None:
+        """The same for a request whose environ is built.
+
+        length   of its body
+        instead  a WSGI application that answers in the place of the site's
+        """
         site = exchange.connection.site
         environ = exchange.environ = request.vars
         exchange.began = monotonic()
@@ -121,7 +134,7 @@ class Tasks:
         except PeerError as error:
             exchange.refuse(error)
             return
-        application: Any = site.sole
+        application: Any = site.sole if instead is None else answering(instead)
         if application is None:
             application = self._choose(exchange, site, environ)
             if application is None:

@@ -142,10 +142,24 @@ class Exchange(Asked):
         with connection.lock:
             if self.gone:
                 raise ConnectionResetError("the peer has left")
+            if connection.site.send_file is not None:
+                named = self._by_server(head, fd, offset, count)
+                if named is not None:
+                    self.status = named.status
+                    connection.send(self._head_pieces(named))
+                    return count
             pieces = self._head_pieces(head)
             self.status = head.status
             self.sent = connection.send_file(self, pieces, fd, offset, count, _FILE_CHUNK)
         return self.sent
+
+    def _by_server(self, head: Head, fd: int, offset: int, count: int) -> "Head | None":
+        """The head with which the server in front sends the file; None where we do."""
+        site = self.connection.site
+        if site.send_file is None:
+            return None
+        front = "" if site.name == "http" else self.front
+        return site.send_file.head(head, fd, offset, count, front)
 
     def end(self) -> None:
         connection = self.connection

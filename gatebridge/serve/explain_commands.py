@@ -7,6 +7,7 @@ carried. The file is read as what it is: bytes that a child wrote.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -18,6 +19,7 @@ from gatebridge.serve.channel import seconds_of, text_of
 from gatebridge.serve.control import LATER, failure
 from gatebridge.serve.explaining import ROOM
 from gatebridge.serve.pool import LEAVING, READY
+from gatebridge.serve.probe_answer import ANSWERS
 
 if TYPE_CHECKING:
     from gatebridge.serve.channel import Message
@@ -32,19 +34,22 @@ LIMIT_S = 60.0  # for the request to come, if nothing is said
 _LIMIT_MAX_S = 3600.0
 _TOKEN_MAX = 64  # characters
 _PATH_MAX = 1024
+_STRIDE = ROOM + 1  # the last byte says to a worker that its report was taken
 _TIMERS = ("explain-arm", "explain-take", "explain-over")
 
 
 class _Order:
     """What is being waited for. asked: workers, by key; unheard: those that have not said so."""
 
-    __slots__ = ("arming", "asked", "fd", "found", "number", "path", "taking", "token", "unheard",
-                 "until")  # fmt: skip
+    __slots__ = ("arming", "asked", "fd", "found", "kind", "number", "path", "place", "taking",
+                 "token", "unheard", "until")  # fmt: skip
 
-    def __init__(self, number: int, token: str, path: str, until: float) -> None:
+    def __init__(self, number: int, token: str, path: str, until: float, kind: str) -> None:
         self.number = number
         self.token = token
         self.path = path
+        self.kind = kind
+        self.place = 0  # in the file, of what was found
         self.until = until
         self.fd = _nameless_file()
         self.asked: set[int] = set()
@@ -76,10 +81,14 @@ class ExplainCommands:
 
         token, below  what it must carry, and how its path must begin; "" for any
         limit         seconds
+        answer        of probe_answer.ANSWERS, to give instead of the application's; with a token
         raises        UseError("explain.malformed"), AppError("explain.file")
         """
         token, path = text_of(request, "token"), text_of(request, "below")
         limit = seconds_of(request, "limit") or LIMIT_S
+        kind = text_of(request, "answer")
+        if kind and (kind not in ANSWERS or not token):
+            raise UseError("explain.malformed", f"an answer is one of {', '.join(ANSWERS)}")
         if len(token) > _TOKEN_MAX or len(path) > _PATH_MAX or limit > _LIMIT_MAX_S:
             text = f"at most {_LIMIT_MAX_S:g} s, a path of {_PATH_MAX} letters"
             raise UseError("explain.malformed", f"{text} and a token of {_TOKEN_MAX}")
@@ -87,7 +96,7 @@ class ExplainCommands:
         now = monotonic()
         self._number += 1
         try:
-            order = self._order = _Order(self._number, token, path, now + limit)
+            order = self._order = _Order(self._number, token, path, now + limit, kind)
         except OSError as error:
             text = f"no file to keep the request in: {error.strerror}; free some space or files"
             raise AppError("explain.file", text) from error
@@ -132,7 +141,8 @@ class ExplainCommands:
             return
         left = order.until - monotonic()
         about: Message = {"number": order.number, "token": order.token, "path": order.path}
-        message = {"do": "explain", **about, "left": left, "at": member.index * ROOM}
+        about["answer"] = order.kind
+        message = {"do": "explain", **about, "left": left, "at": member.index * _STRIDE}
         if left > 0 and member.tell(message, [order.fd]):
             order.asked.add(member.key)
 
@@ -153,7 +163,8 @@ class ExplainCommands:
             return
         if member.key not in order.asked or not isinstance(size, int):
             return
-        order.found = _read(order.fd, member.index * ROOM, size)
+        order.place = member.index * _STRIDE
+        order.found = _read(order.fd, order.place, size)
         order.found["pool"] = self._pool_of(member)
         self._stop(order)
         if order.taking:
@@ -186,8 +197,10 @@ class ExplainCommands:
             self._control.later(client, _nothing())
 
     def _hand_over(self, order: _Order) -> Answer:
-        """Once: nobody else is to see it."""
+        """Once: nobody else is to see it. A worker that waits for it goes on."""
         found, self._order = order.found, None
+        with contextlib.suppress(OSError):  # it goes on after its time, then
+            os.pwrite(order.fd, b"\1", order.place + ROOM)
         self._forget(order)
         return {"ok": True, "report": found}
 

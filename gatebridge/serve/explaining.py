@@ -6,6 +6,7 @@ which every request looks at anyway.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from _thread import allocate_lock
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from gatebridge.environ.report import change, put_other, report
 from gatebridge.serve import channel
+from gatebridge.serve.probe_answer import ANSWERS
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
+    from gatebridge.engine.seams import Application
     from gatebridge.environ.front import Met
     from gatebridge.environ.report import Report
     from gatebridge.serve.channel import Message
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     Split = Callable[[dict[str, object]], tuple[str, str, str]]
 
 TOKEN = "HTTP_X_GATEBRIDGE_EXPLAIN"  # in a request that `gatebridge explain --url` makes
-ROOM = 900_000  # bytes of a report, where its order keeps them
+ROOM = 900_000  # bytes of a report, where its order keeps them; one more says it was taken
 _CUTS = (8_192, 1_024, 128, 16)  # characters of a value, and of a name, in one that is too long
 _OF_REQUEST = {  # what serve.site puts in after the environ is built
     "wsgi.input": "<the body>",
@@ -46,14 +49,24 @@ class Order:
     token  the request must carry it; "" for any
     path   its path begins so
     until  monotonic; from then on nobody waits
-    fd     a file of which ROOM bytes from ``at`` on are ours; closed with the order
+    fd     a file of which ROOM + 1 bytes from ``at`` on are ours; closed with the order
     taker  is told of the request, once
+    kind   of probe_answer.ANSWERS, which is given instead of the application's; "" for that
     """
 
-    __slots__ = ("_at", "_fd", "_lock", "_taken", "_taker", "number", "path", "token", "until")
+    __slots__ = ("_at", "_fd", "_kind", "_lock", "_taken", "_taker", "number", "path", "token",
+                 "until")  # fmt: skip
 
     def __init__(
-        self, number: int, token: str, path: str, until: float, fd: int, at: int, taker: Taker
+        self,
+        number: int,
+        token: str,
+        path: str,
+        until: float,
+        fd: int,
+        at: int,
+        taker: Taker,
+        kind: str = "",
     ) -> None:
         self.number = number
         self.token = token
@@ -62,6 +75,7 @@ class Order:
         self._fd = fd
         self._at = at
         self._taker = taker
+        self._kind = kind
         self._lock = allocate_lock()
         self._taken = False
 
@@ -75,12 +89,17 @@ class Order:
         path = f"{vars.get('SCRIPT_NAME', '')}{vars.get('PATH_INFO', '')}"
         return path.startswith(self.path)
 
-    def keep(self, site: Site, request: Request, added: dict[str, str]) -> None:
-        """This is the request, if it is the first one."""
+    def keep(self, site: Site, request: Request, added: dict[str, str]) -> Application | None:
+        """This is the request, if it is the first one. What answers it; None for the site's."""
+        answer = None
         with self._lock:
             first, self._taken = not self._taken, True
+            if first and self._kind:
+                with contextlib.suppress(OSError):  # no descriptor is free
+                    answer = ANSWERS[self._kind](self._fd, self._at + ROOM)
         if first:
             self._taker(self, site, request, added)
+        return answer
 
     def put(self, told: Report) -> int:
         """Keep a report. Its bytes. raises OSError"""
@@ -127,11 +146,14 @@ class Explaining:
         number, at = message.get("number"), message.get("at")
         for fd in fds[1:]:
             os.close(fd)
+        kind = channel.text_of(message, "answer")
         if not fds or not isinstance(number, int) or not isinstance(at, int):
             return
+        if kind not in ANSWERS:
+            kind = ""
         until = monotonic() + channel.seconds_of(message, "left")
         token, path = channel.text_of(message, "token"), channel.text_of(message, "path")
-        order = self._order = Order(number, token, path, until, fds[0], at, self.hand_over)
+        order = self._order = Order(number, token, path, until, fds[0], at, self.hand_over, kind)
         for site in self._sites:
             site.order = order
             site.builder.news = True

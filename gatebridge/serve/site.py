@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gatebridge.serve.aio_choice import Asynchronous
     from gatebridge.serve.exchange import Exchange
     from gatebridge.serve.explaining import Order
+    from gatebridge.serve.send_file import SendFile
     from gatebridge.serve.worker_log import WorkerLog
     from gatebridge.wire.cgi_head import Head
     from gatebridge.wire.events import Event, Limits, Request
@@ -79,8 +80,8 @@ class Site:
 
     __slots__ = ("_proxy_noted", "access", "app", "bind", "body_idle_s", "builder", "elsewhere",
                  "extra", "gate", "header_s", "is_elsewhere", "limit_body", "limits", "linger_s",
-                 "log", "name", "new_wire", "order", "secure", "send_idle_s", "server", "sole",
-                 "spool_dir", "spool_floor", "spool_memory", "submit", "tcp",
+                 "log", "name", "new_wire", "order", "secure", "send_file", "send_idle_s", "server",
+                 "sole", "spool_dir", "spool_floor", "spool_memory", "submit", "tcp",
                  "tell_front")  # fmt: skip
 
     def __init__(
@@ -102,8 +103,7 @@ class Site:
         self.limits = limits
         self.builder = builder
         self.app = app
-        self.log = log
-        self.access = access
+        self.log, self.access = log, access
         self.server = ("localhost", "80")
         self.extra: dict[str, object] = {
             "wsgi.file_wrapper": FileWrapper,
@@ -118,6 +118,7 @@ class Site:
         self.spool_memory = 1 << 20  # bytes
         self.spool_dir: str | None = None
         self.spool_floor = 16 << 20  # bytes
+        self.send_file: SendFile | None = None  # files that the server in front sends
         self._proxy_noted = self.secure = False
         self.sole: Asynchronous | None = None
         self.is_elsewhere: Callable[[dict[str, object]], bool] | None = None
@@ -138,12 +139,13 @@ class Site:
         if self.name == "http":
             self.add_addresses(exchange.connection.peer, request.vars)
         environ = exchange.environ = request.vars
+        app = self.app
         try:
             _, length = self.builder.build(request)
             if self.builder.news:
-                self.notice(exchange.connection.peer, request)
+                app = self.notice(exchange.connection.peer, request) or app
             environ.update(self.extra)
-            if self.is_elsewhere is not None and self.is_elsewhere(environ):
+            if app is self.app and self.is_elsewhere is not None and self.is_elsewhere(environ):
                 if self.elsewhere(exchange, request, length):
                     return
             environ["wsgi.errors"] = Errors(exchange)
@@ -155,7 +157,7 @@ class Site:
                 environ["wsgi.input"] = BytesIO()
             else:
                 environ["wsgi.input"] = self._input(exchange, request, environ, length)
-            run(self.app, environ, exchange)
+            run(app, environ, exchange)
         except PeerError as error:  # of build() and _input(): run() raises none
             if self.builder.news:
                 self.notice(exchange.connection.peer, request)
@@ -216,8 +218,11 @@ class Site:
         set_length(environ, spooled.length)
         return Body(spooled, b"", spooled.length)
 
-    def notice(self, peer: object, request: Request) -> None:
-        """What happens now and then: the builder has seen something, or somebody waits."""
+    def notice(self, peer: object, request: Request) -> Application | None:
+        """What happens now and then: the builder has seen something, or somebody waits.
+
+        What answers instead of the site's own application; None for that.
+        """
         builder = self.builder
         builder.news = False  # first: another thread may raise it meanwhile
         if builder.saw_proxy:
@@ -228,16 +233,17 @@ class Site:
                 self.tell_front(self.bind, met)
         order = self.order
         if order is None:
-            return
+            return None
         if order.is_over:
             self.order = None
-            return
+            return None
         builder.news = True  # until it is over
-        if order.wants(request.vars):
-            added: dict[str, object] = {}
-            if self.name == "http":
-                self.add_addresses(peer, added)
-            order.keep(self, request, {name: str(added[name]) for name in added})
+        if not order.wants(request.vars):
+            return None
+        added: dict[str, object] = {}
+        if self.name == "http":
+            self.add_addresses(peer, added)
+        return order.keep(self, request, {name: str(added[name]) for name in added})
 
     def _note_proxy(self) -> None:
         """Say once that a Proxy header was dropped (CVE-2016-5385 and its kin)."""

@@ -78,7 +78,9 @@ class StatusPage:
     pool         the pool's name
     read         pool_summary() of now
     status_path  "" for none; ping_path, too
-    allow        REMOTE_ADDRs that are answered, separated by commas: addresses, networks, * for all
+    allow        REMOTE_ADDRs that are answered, with commas: addresses, networks, * for all; a
+                 ping without any is answered, too: a front server's own health check has no
+                 client, and who comes by another way learns no more than "pong"
     raises       ConfigError("status.allow"), ConfigError("status.path")
     """
 
@@ -119,11 +121,13 @@ class StatusPage:
         return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else body]
 
     def _answer(self, environ: dict[str, Any]) -> tuple[str, str, str]:
-        if not self._trust.believes(str(environ.get("REMOTE_ADDR", ""))):
+        address = str(environ.get("REMOTE_ADDR", ""))
+        ping = path_of(environ) == self._ping_path
+        if not self._trust.believes(address) and not (ping and not address):
             return "403 Forbidden", "text/plain", "Forbidden\n"
         if environ.get("REQUEST_METHOD") not in ("GET", "HEAD"):
             return "405 Method Not Allowed", "text/plain", "Method Not Allowed\n"
-        if path_of(environ) == self._ping_path:
+        if ping:
             return "200 OK", "text/plain", "pong\n"
         flags = str(environ.get("QUERY_STRING", "")).split("&")
         summary = {"pool": self._pool, **self._read()}

@@ -138,8 +138,10 @@ def test_install_writes_where_debian_keeps_it(tmp_path: Path) -> None:
     done = install(tmp_path)
     path = tmp_path / "root/etc/nginx/conf.d/shop.conf"
     assert done.returncode == 0, done.stderr
-    first, then, daemon = done.stdout.splitlines()
+    first, then, daemon, page = done.stdout.splitlines()
+    assert daemon.startswith("then ")
     assert daemon.endswith(" serve myapp:app --bind unix:/run/shop.sock")
+    assert page == "page  http://localhost/"
     assert first == f"wrote {path}"
     assert "systemctl reload nginx" in then
     mark, _, text = path.read_text().partition("\n")

@@ -15,7 +15,10 @@ from tests.serve.service import Service, service
 from tests.suite.modes import wait_until
 
 APP = """
+import pathlib
+
 def application(environ, start_response):
+    pathlib.Path(__file__).with_name("seen").touch()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
     return [b"ok"]
 """
@@ -39,11 +42,14 @@ def serving(folder: Path, *words: str) -> Iterator[Service]:
         yield live
 
 
-def judged(live: Service, text: str, kind: str = "fcgi", url: str = "", **flags: Any) -> Report:
+def judged(
+    live: Service, text: str, kind: str = "fcgi", url: str = "", streams: bool = False, **flags: Any
+) -> Report:
     """What doctor says of a text, beside a daemon that is sound.
 
     kind   the socket that is meant
     url    of a server that runs with the text, to be asked too
+    streams  whether the application is said to send answers piece by piece
     flags  what serve is told besides
     """
     folder = live.folder
@@ -57,6 +63,7 @@ def judged(live: Service, text: str, kind: str = "fcgi", url: str = "", **flags:
         front_config=(str(path),),
         front_user=own_name(),
         url=url,
+        streams=streams,
     )
 
 

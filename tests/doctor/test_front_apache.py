@@ -2,22 +2,20 @@
 
 import tempfile
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gatebridge.bind import parse_bind
+from gatebridge.doctor.url_probe import Url
 from gatebridge.fronts import apache
 from gatebridge.fronts.place import Place
+from tests.doctor.apache_stand import run
 from tests.doctor.front_stand import judged, serving
-from tests.doctor.set_up import first, ids
-from tests.fronts.apache import modules
-from tests.fronts.servers import Server, free_port, program, start, unprivileged
+from tests.doctor.set_up import Fake, doctor, first, ids
 from tests.serve.service import Service
-
-NAMES = ("mpm_event", "authz_core", "unixd", "alias", "setenvif", "rewrite", "proxy", "proxy_fcgi",
-         "proxy_scgi", "proxy_uwsgi", "proxy_http", "headers", "fcgid", "dir")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -28,25 +26,6 @@ def live() -> Iterator[Service]:
         (Path(name) / "apache").chmod(0o777)  # another user writes there
         with serving(Path(name)) as running:
             yield running
-
-
-def run(live: Service, text: str) -> Server:
-    """A real Apache with it; PORT is where it listens."""
-    folder = live.folder / "apache"
-
-    def make() -> Server:
-        port = free_port()
-        (folder / "apache.conf").write_text(
-            f'ServerRoot "{folder}"\n{modules(NAMES)}\nPidFile "{folder}/pid"\n'
-            f'ErrorLog "{folder}/error.log"\nMutex "file:{folder}" default\nServerName x\n'
-            f'FcgidIPCDir "{folder}/fcgid"\nFcgidProcessTableFile "{folder}/fcgid_shm"\n'
-            f"Listen 127.0.0.1:{port}\n" + text.replace("PORT", str(port))
-        )
-        words = ("-d", str(folder), "-f", str(folder / "apache.conf"), "-DFOREGROUND")
-        argv = [program("apache2", "httpd", package="apache2"), *words]
-        return Server("apache", folder, unprivileged(argv), [port], [folder / "error.log"])
-
-    return start(make)
 
 
 UNIX = "unix:{s}|fcgi://localhost"
@@ -61,6 +40,8 @@ def section(path: str, inside: str) -> str:
     return f'<Location "{path}">\n{inside}</Location>\n'
 
 
+RULE = f'RewriteEngine On\nRewriteRule "^/(.*)$" "{UNIX}/$1" [P,L]\n'
+LIMIT = "LimitRequestBody 100000\n"
 PASSED = f'ProxyPass "/" "{UNIX}/"\n'
 SOUND: dict[str, tuple[str, str, dict[str, Any]]] = {
     "pass": ("fcgi", PASSED + section("/", AUTH + SET), {}),
@@ -72,6 +53,26 @@ SOUND: dict[str, tuple[str, str, dict[str, Any]]] = {
         {},
     ),
     "uwsgi": ("uwsgi", 'ProxyPass "/" "unix:{s}|uwsgi://localhost/"\n', {}),
+    "rule": ("fcgi", RULE + section("/", AUTH), {}),
+    "rule at /app": (
+        "fcgi",
+        RULE.replace("^/(.*)", "^/app/(.*)").replace("/$1", "/app/$1") + section("/app", AUTH),
+        {"mount": "/app"},
+    ),
+    "a limit that is kept to": (
+        "uwsgi",
+        LIMIT + 'ProxyPass "/" "unix:{s}|uwsgi://localhost/"\n',
+        {"limit_body": 100_000},
+    ),
+    "a limit by a condition": (
+        "fcgi",
+        LIMIT
+        + PASSED
+        + section(
+            "/", AUTH + SET + '<If "%{req:Content-Length} -gt 100000">\nRedirect 413\n</If>\n'
+        ),
+        {"limit_body": 100_000},
+    ),
     "a longer time": (
         "fcgi",
         PASSED.replace('/"\n', '/" timeout=200\n') + section("/", AUTH + SET),
@@ -87,6 +88,16 @@ BROKEN: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "credentials for another path": (
         "front.authorization", PASSED + section("/", SET) + section("/other", AUTH), {},
         "browser.authorization",
+    ),
+    "credentials for a rule": (
+        "front.authorization", RULE, {}, "browser.authorization",
+    ),
+    "rules that are off": (
+        "front.rewrite", RULE.replace("RewriteEngine On\n", "") + section("/", AUTH), {},
+        "browser.not_reached",
+    ),
+    "a limit that is none": (
+        "front.body_limit", LIMIT + PASSED + section("/", AUTH + SET), {"limit_body": 200_000}, "",
     ),
     "no slash": (
         "front.slash", f'ProxyPass "/" "{UNIX}"\n' + section("/", AUTH + SET), {},
@@ -155,6 +166,85 @@ def test_what_conf_writes_is_sound(live: Service, kind: str, mount: str, form: s
     text = apache.config(Place((bind,), mount, listen="127.0.0.1:1"), form)
     report = judged(live, text, kind, mount=mount or "/")
     assert (ids(report), report.undecided) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [("fcgi", ""), ("fcgi", "flushpackets=on"), ("fcgi", "flushpackets=auto"),
+     ("scgi", ""), ("uwsgi", ""), ("http", "")],
+)  # fmt: skip
+def test_what_it_collects_is_what_arrives_late(live: Service, kind: str, option: str) -> None:
+    target = f"unix:{live.folder}/s.{kind}|{kind}://localhost/"
+    text = host(f'ProxyPass "/" "{target}" {option}\n' + section("/", AUTH))
+    server = run(live, text)
+    try:
+        url = f"http://localhost:{server.ports[0]}"
+        report = judged(live, text, kind, url=url, streams=True, mount="/")
+    finally:
+        server.stop()
+    assert report.undecided == []
+    late = ["browser.stream", "front.buffering"] if kind == "fcgi" and not option else []
+    assert [one for one in ids(report) if one.endswith(("stream", "buffering"))] == late
+
+
+@pytest.mark.parametrize(("kind", "status", "expected"), [
+    ("fcgi", 200, "front.body_limit"), ("http", 200, "front.body_limit"),
+    ("scgi", 413, "front.upload"), ("uwsgi", 413, "front.upload"),
+])  # fmt: skip
+def test_who_keeps_to_limit_request_body(
+    live: Service, kind: str, status: int, expected: str
+) -> None:
+    """mod_proxy_fcgi and mod_proxy_http hand a larger body on."""
+    target = f"unix:{live.folder}/s.{kind}|{kind}://localhost/"
+    text = host(f'{LIMIT}ProxyPass "/" "{target}"\n' + section("/", AUTH))
+    server = run(live, text)
+    try:
+        connection = HTTPConnection("127.0.0.1", server.ports[0], timeout=30)
+        connection.request("POST", "/", b"x" * 150_000)
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        report = judged(live, text, kind, mount="/", limit_body=200_000)
+    finally:
+        server.stop()
+    assert (answer.status, ids(report)) == (status, [expected])
+
+
+@pytest.mark.parametrize("form", [
+    PASSED, section("/", f'SetHandler "proxy:{UNIX}"\n'),
+    section("/", f'SetHandler "proxy:{UNIX}/srv/www"\n'),
+    f"<Proxy balancer://b>\nBalancerMember {UNIX}\n</Proxy>\nProxyPass / balancer://b/\n",
+])  # fmt: skip
+def test_a_proxy_s_prefix_in_script_filename(live: Service, form: str) -> None:
+    text = form.replace("{s}", f"{live.folder}/s.fcgi") + section("/", AUTH + SET)
+    text = host("DocumentRoot /srv/www\n" + text)
+    (live.folder / "uses.py").write_text('HERE = "SCRIPT_FILENAME"\n')
+    try:
+        report = judged(live, text)
+        generic = judged(live, "ProxyFCGIBackendType GENERIC\n" + text)
+    finally:
+        (live.folder / "uses.py").unlink()
+    assert ids(report) == ["front.script_filename"]
+    cause = report.found[0].finding.cause
+    assert cause.endswith("twice" if form.endswith('/srv/www"\n</Location>\n') else "prefix")
+    assert "front.script_filename" not in ids(generic)
+    assert ids(judged(live, text)) == []  # nobody reads it
+
+
+def test_what_its_log_says_of_long_heads(live: Service) -> None:
+    text = PASSED.replace("{s}", f"{live.folder}/s.fcgi") + section("/", AUTH + SET)
+    log = live.folder / "heads.log"
+    text = host(f'ErrorLog "{log}"\nLogLevel debug\n' + text)
+    log.touch(mode=0o666)
+    log.chmod(0o666)
+    for more, expected in (("", []), ("LimitRequestFieldSize 2000\n", ["front.header_log"])):
+        server = run(live, more + text)
+        try:
+            Url(f"http://127.0.0.1:{server.ports[0]}", live.control).ask(("Cookie", "c" * 5000))
+        finally:
+            server.stop()
+        machine = Fake(live.folder / "machine")
+        assert ids(doctor(machine, scripts=("/bin/true",), error_log=str(log))) == expected
 
 
 def test_streams_that_are_collected(live: Service) -> None:

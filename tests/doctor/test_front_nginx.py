@@ -65,6 +65,9 @@ SOUND: dict[str, tuple[str, dict[str, Any]]] = {
              "upstream up { server unix:{s}; keepalive 4; }"),
         {"mount": "/"},
     ),
+    "kept for the sake of the answer's end": (
+        site("/", PASS + "fastcgi_keep_conn on;" + STOCK), {"mount": "/"},
+    ),
     "files first": (
         site("@app", PASS + STOCK).replace(LARGE, LARGE + " location / { try_files $uri @app; }"),
         {"mount": "/"},
@@ -109,6 +112,12 @@ BROKEN: dict[str, tuple[str, str, dict[str, Any]]] = {
         site("/", PASS + STOCK).replace(LARGE, LARGE + "large_client_header_buffers 2 1k;"),
         {"mount": "/"},
     ),
+    "asked to be kept": (
+        "front.keep_conn",
+        site("/", "fastcgi_pass up; fastcgi_keep_conn on;" + STOCK,
+             "upstream up { server unix:{s}; }"),
+        {"mount": "/"},
+    ),
     "kept in vain": (
         "front.keep_conn",
         site("/", "fastcgi_pass up;" + STOCK, "upstream up { server unix:{s}; keepalive 4; }"),
@@ -142,6 +151,25 @@ def test_what_conf_writes_is_sound(live: Service, kind: str, mount: str, form: s
     text = nginx.config(Place((bind,), mount, listen="127.0.0.1:1"), form)
     report = judged(live, text, kind, mount=mount or "/")
     assert (ids(report), report.undecided) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("/srv/www$document_root$fastcgi_script_name", ["front.script_filename"]),
+        ("$document_root$fastcgi_script_name", []),
+    ],
+)
+def test_a_file_s_name_that_is_none(live: Service, name: str, expected: list[str]) -> None:
+    text = site("/", f"{PASS}{STOCK} root /srv/www; fastcgi_param SCRIPT_FILENAME {name};")
+    text = text.replace("{s}", f"{live.folder}/s.fcgi")
+    nginx_takes(text, live.folder)
+    assert ids(judged(live, text, mount="/")) == []  # nobody reads it
+    (live.folder / "uses.py").write_text('HERE = "SCRIPT_FILENAME"\n')
+    try:
+        assert ids(judged(live, text, mount="/")) == expected
+    finally:
+        (live.folder / "uses.py").unlink()
 
 
 def test_tls_that_nobody_is_told_of(live: Service) -> None:
@@ -221,6 +249,8 @@ def test_a_server_that_leads_elsewhere_is_nobody_who_connects(
         sock.bind(f"{live.folder}/private")
         (live.folder / "private").chmod(0o600)
         sock.listen()
+        here = f"server {{ location / {{ fastcgi_pass unix:{live.folder}/private; }} }}"
+        machine.write("/etc/nginx/nginx.conf", here)
         assert "socket.permission" in ids(doctor(machine, **meant))
         machine.write("/etc/nginx/nginx.conf", "http { server { listen 80; } }")
         assert "socket.permission" not in ids(doctor(machine, **meant))

@@ -246,6 +246,31 @@ def test_tls_that_nobody_is_told_of(live: Service) -> None:
     assert ids(judged(live, text.replace("default_backend", told), "http")) == []
 
 
+@pytest.mark.parametrize(
+    ("server", "more", "late"),
+    [
+        ("lighttpd", "", ["browser.stream", "front.buffering"]),
+        ("lighttpd", "server.stream-response-body = 1\n", []),
+        ("lighttpd", "server.stream-response-body = 2\n", []),
+        ("haproxy", "", []),
+        ("caddy", "", []),
+    ],
+)
+def test_what_it_collects_is_what_arrives_late(
+    live: Service, server: str, more: str, late: list[str]
+) -> None:
+    text = {"lighttpd": LIGHTTPD, "haproxy": HAPROXY, "caddy": CADDY}[server] + more
+    text = text.replace("{s}", f"{live.folder}/s.fcgi").replace("{folder}", str(live.folder))
+    running = run(live, server, text)
+    try:
+        url = f"http://localhost:{running.ports[0]}"
+        report = judged(live, text, url=url, streams=True, mount="/")
+    finally:
+        running.stop()
+    assert report.undecided == []
+    assert [one for one in ids(report) if one.endswith(("stream", "buffering"))] == late
+
+
 def test_streams_that_lighttpd_collects(live: Service) -> None:
     text = LIGHTTPD.replace("{s}", f"{live.folder}/s.fcgi")
     (live.folder / "events.py").write_text('KIND = "text/event-stream"\n')

@@ -171,12 +171,38 @@ def test_a_mode_that_keeps_the_front_server_s_user_out(
     assert "?mode=0660&group=" in report.found[0].finding.mend
 
 
+LEADS_HERE = "http { server { location / { fastcgi_pass unix:%s/s; } } }"
+
+
 @AS_ROOT
-def test_the_front_server_s_user_is_that_of_its_processes(folder: Path, machine: Fake) -> None:
-    machine.process_is(41, "nginx", 0)
+@pytest.mark.parametrize("words", [(), ("nginx: master process nginx -c /srv/own.conf -q",)])
+def test_the_front_server_s_user_is_that_of_its_processes(
+    folder: Path, machine: Fake, words: tuple[str, ...]
+) -> None:
+    machine.process_is(41, "nginx", 0, words)
     machine.process_is(42, "nginx", 65534)
+    file = "/srv/own.conf" if words else "/etc/nginx/nginx.conf"
+    machine.write(file, LEADS_HERE % folder)
     with closing(listening(mode=0o600)):
         assert first(doctor(machine, binds=("unix:s",))) == "socket.permission"
+
+
+@AS_ROOT
+@pytest.mark.parametrize(("server", "text"), [
+    ("nginx", ""),  # not to be read
+    ("nginx", "http { server { location / { fastcgi_pass unix:/run/other; } } }"),
+    ("caddy", LEADS_HERE),  # of a server that does not run
+])  # fmt: skip
+def test_another_server_s_user_says_nothing(
+    folder: Path, machine: Fake, server: str, text: str
+) -> None:
+    """A private socket is right: who does not ask for it need not open it, nor share its /tmp."""
+    machine.process_is(42, server, 65534)
+    mounted = "36 35 98:0 /systemd-private-4f-x/tmp /var/tmp rw,noatime - ext4 /dev/a rw\n"
+    machine.write("/proc/42/mountinfo", mounted)
+    machine.write("/etc/nginx/nginx.conf", text.replace("%s", str(folder)))
+    with peer(listening(mode=0o600), fastcgi):
+        assert ids(doctor(machine, binds=("unix:s",))) == []
 
 
 @AS_ROOT
@@ -214,6 +240,11 @@ def test_selinux(
 def test_a_private_tmp(folder: Path, machine: Fake, root: str, expected: str) -> None:
     machine.process_is(42, "apache2", 33)
     machine.write("/proc/42/mountinfo", f"36 35 98:0 {root} /tmp rw,noatime - ext4 /dev/a rw\n")
+    machine.write(
+        "/etc/apache2/apache2.conf",
+        'ProxyPass "/" "unix:/tmp/gatebridge-absent/s|fcgi://localhost/"\n'
+        "<Location />\nCGIPassAuth On\n</Location>\n",
+    )
     report = doctor(machine, binds=("unix:/tmp/gatebridge-absent/s",))
     assert first(report) == expected
     if expected == "socket.private_tmp":

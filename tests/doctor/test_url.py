@@ -4,6 +4,7 @@ nginx stands for all of them; what other servers do differently is in tests of t
 """
 
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from gatebridge.doctor.url_probe import Url
 from gatebridge.errors import UseError
 from gatebridge.fronts import nginx
 from gatebridge.fronts.place import Place
-from tests.doctor.front_stand import serving
+from tests.doctor.front_stand import judged, serving
 from tests.doctor.set_up import Fake, configured, doctor, first, ids, own_name
 from tests.fronts.generated import certificate
 from tests.fronts.servers import Server, free_port, program, start
@@ -82,6 +83,8 @@ def test_a_sound_server(live: Service, mount: str) -> None:
         ("browser.proxy", 'fastcgi_param HTTP_PROXY        "" if_not_empty;', ""),
         ("browser.repeated", "HTTP_PROXY ",
          "HTTP_X_GATEBRIDGE_DOCTOR one; fastcgi_param HTTP_PROXY "),
+        ("browser.split", 'SCRIPT_NAME       ""', 'SCRIPT_NAME /gatebridge-doctor'),
+        ("browser.answer_head", "fastcgi_buffer_size 16k;", ""),
         ("browser.cookie", "server_name ", "large_client_header_buffers 4 4k; server_name "),
         ("browser.chunked", "fastcgi_pass ", "if ($http_transfer_encoding) { return 411; }"
          " fastcgi_pass "),
@@ -92,12 +95,79 @@ def test_a_sound_server(live: Service, mount: str) -> None:
 def test_what_is_lost_on_the_way(live: Service, id: str, old: str, new: str) -> None:
     text = made(live)
     assert old in text
-    if id == "browser.path":  # gatebridge goes by REQUEST_URI, where there is one
+    if id in ("browser.path", "browser.split"):  # gatebridge goes by REQUEST_URI, if there is one
         text = text.replace("fastcgi_param REQUEST_URI       $request_uri;", "")
+    if id == "browser.split":
+        text = text.replace("location / {", "location ~ ^/gatebridge-doctor(?<rest>/.*)$ {")
+        text = text.replace("PATH_INFO         $document_uri", "PATH_INFO $rest")
     with front(live, text.replace(old, new)) as port:
         report = asked(live, f"http://localhost:{port}")
     assert first(report) == id
     assert len(report.found) == 1
+
+
+def test_streams_that_are_collected(live: Service) -> None:
+    text = made(live).replace("fastcgi_keep_conn on;", "")
+    at_once = text.replace("fastcgi_pass", "fastcgi_buffering off; fastcgi_pass")
+    with front(live, text) as port:
+        report = asked(live, f"http://localhost:{port}", streams=True)
+        assert ids(report) == ["browser.stream"]
+        assert "when both were sent; --streams" in report.found[0].finding.evidence
+        assert "fastcgi_buffering off" in report.found[0].finding.mend
+        assert ids(asked(live, f"http://localhost:{port}")) == []  # it is not said to stream
+    for sound in (at_once, made(live)):
+        with front(live, sound) as port:
+            report = asked(live, f"http://localhost:{port}", streams=True)
+        assert (ids(report), report.undecided) == ([], [])
+
+
+@pytest.mark.parametrize("kind", ["fcgi", "scgi", "uwsgi", "http"])
+def test_what_nginx_collects_is_what_arrives_late(live: Service, kind: str) -> None:
+    """Kept connections of FastCGI and HTTP/1.1 collect nothing, and the file is read so."""
+    bind = f"{kind}+unix:{live.folder}/s.{kind}"
+    text = nginx.config(Place((parse_bind(bind),), "", listen="127.0.0.1:65000"), "")
+    text = text.replace("65000", "{port}")
+    with front(live, text) as port:
+        url = f"http://localhost:{port}"
+        report = judged(live, text, kind, url=url, streams=True, mount="/")
+    late = [] if kind in ("fcgi", "http") else ["browser.stream", "front.buffering"]
+    assert (ids(report), report.undecided) == (late, [])
+
+
+def test_the_application_sees_nothing_of_it(live: Service) -> None:
+    with front(live, made(live)) as port:
+        (live.folder / "seen").unlink(missing_ok=True)
+        report = asked(live, f"http://localhost:{port}", streams=True)
+        assert (ids(report), report.undecided) == ([], [])
+        assert not (live.folder / "seen").exists()
+        with urllib.request.urlopen(f"http://localhost:{port}/x", timeout=30) as answer:
+            assert answer.read() == b"ok"
+        assert (live.folder / "seen").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cookie"),
+    [
+        ("fastcgi_buffer_size 16k;", "", 0),
+        ("server_name ", "large_client_header_buffers 4 4k; server_name ", 6000),
+        ("", "", 6000),
+    ],
+)
+def test_what_its_log_says_of_long_heads(
+    live: Service, tmp_path: Path, old: str, new: str, cookie: int
+) -> None:
+    log = tmp_path / "error.log"
+    log.touch()
+    text = (
+        made(live).replace(old, new).replace("server_name ", f"error_log {log} info; server_name ")
+    )
+    with front(live, text) as port:
+        url = Url(f"http://127.0.0.1:{port}", live.control)
+        url.ask(("Cookie", "c" * cookie), answer="cookie")
+    report = asked(live, "", error_log=str(log))
+    assert ids(report) == (["front.header_log"] if old else [])
+    if old:
+        assert ("502" if cookie == 0 else "400") in report.found[0].finding.cause
 
 
 def test_a_certificate_that_no_browser_takes(live: Service) -> None:

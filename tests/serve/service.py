@@ -203,7 +203,8 @@ class Service:
             except (OSError, KeyError, GatebridgeError):
                 return False
 
-        assert wait_until(met, DEADLINE_S), f"{what}\n{self.log()}"
+        if not wait_until(met, DEADLINE_S):  # no assert: python -O would not wait
+            raise AssertionError(f"{what}\n{self.log()}")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End it and all it has started; the exit status of what was started."""
@@ -216,9 +217,9 @@ class Service:
         try:
             if alive(pids[-1]):
                 os.kill(pids[-1], number)
-            assert wait_until(lambda: not any(map(alive, tree)), DEADLINE_S), (
-                f"left: {[pid for pid in tree if alive(pid)]}\n{self.log()}"
-            )
+            if not wait_until(lambda: not any(map(alive, tree)), DEADLINE_S):
+                left = [pid for pid in tree if alive(pid)]
+                raise AssertionError(f"left: {left}\n{self.log()}")
         finally:
             for pid in filter(alive, tree):
                 os.kill(pid, signal.SIGKILL)

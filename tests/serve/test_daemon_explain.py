@@ -3,10 +3,12 @@
 import json
 import os
 import socket
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
-from gatebridge.serve import explaining
+from gatebridge.serve import explaining, probe_answer
 from gatebridge.serve.explaining import ROOM, Order, fitted
 from tests.serve.gated import answer, connect
 from tests.serve.service import DEADLINE_S, Service, service
@@ -189,6 +191,81 @@ def test_an_option_that_contradicts_the_server_is_a_warning(tmp_path) -> None:
         live.until_log("warning front.differs on unix:s: the front option says nginx")
         send(live, nginx("/x"))
         live.until_log("info front.given on unix:s: nginx")
+
+
+# -- an answer of the daemon's own, for doctor
+
+
+ASGI = """
+async def application(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one"})
+"""
+WSGI = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"one"]
+"""
+APPS = ["wsgi", "asgi", "both"]
+
+
+def serving(folder: Path, app: str) -> AbstractContextManager[Service]:
+    """All of one kind, or an ASGI application with a WSGI one below /other."""
+    (folder / "other.py").write_text(WSGI)
+    more = ("--mount", "/other=other:application") if app == "both" else ()
+    text = WSGI if app == "wsgi" else ASGI
+    return service(folder, "shop:application", "--bind", "unix:s", *more, app=text)
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_a_stream_goes_on_when_its_report_was_taken(tmp_path, app) -> None:
+    with serving(tmp_path, app) as live:
+        number = arm(live, token="t0k3n", answer="stream")
+        pairs = nginx("/fail/x", (explaining.TOKEN, "t0k3n"))
+        sock = connect(str(live.folder / "s"))
+        sock.settimeout(DEADLINE_S)
+        with sock:
+            sock.sendall(wires.fastcgi_bytes(pairs, b"", False, 1))
+            got = sock.recv(65_536)
+            while probe_answer.FIRST not in got:
+                got += sock.recv(65_536)
+            assert probe_answer.TOLD not in got
+            assert take(live, number)["environ"]["PATH_INFO"] == "/fail/x"
+            while more := sock.recv(65_536):
+                got += more
+            assert probe_answer.TOLD in got
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_a_stream_ends_though_nobody_takes_the_report(tmp_path, app) -> None:
+    with serving(tmp_path, app) as live:
+        arm(live, token="t0k3n", answer="stream")
+        told = send(live, nginx("/x", (explaining.TOKEN, "t0k3n")))
+        assert told.body == probe_answer.FIRST + probe_answer.ALONE
+        assert live.ask("/x") == "one"
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_the_daemon_counts_a_body_and_sets_a_cookie(tmp_path, app) -> None:
+    with serving(tmp_path, app) as live:
+        number = arm(live, token="t0k3n", answer="length")
+        other = nginx("/x", (explaining.TOKEN, "other"))
+        assert send(live, other).body == b"one"
+        assert json.loads(send(live, nginx("/x", (explaining.TOKEN, "t0k3n"))).body) == {
+            "length": 0
+        }
+        take(live, number)
+        arm(live, token="t0k3n", answer="cookie")
+        told = send(live, nginx("/x", (explaining.TOKEN, "t0k3n")))
+        (cookie,) = [value for name, value in told.headers if name.lower() == "set-cookie"]
+        assert len(cookie.partition(";")[0].replace("=", "", 1)) == 4096
+
+
+def test_no_client_gets_an_answer_of_the_daemon_s_own(tmp_path) -> None:
+    with service(tmp_path, "shop:application", "--bind", "unix:s") as live:
+        assert live.ctl("explain-next", answer="stream")["code"] == "explain.malformed"
+        assert live.ctl("explain-next", token="t", answer="x")["code"] == "explain.malformed"
 
 
 # -- what is kept

@@ -159,8 +159,19 @@ def test_head_has_the_length_and_no_body() -> None:
     assert headed.body == b""
 
 
-@pytest.mark.parametrize("path", ["/-/status", "/-/ping"])
-@pytest.mark.parametrize("address", ["10.0.0.1", "", "unix:", "127.0.0.2", "anything"])
+@pytest.mark.parametrize("allow", ["127.0.0.1,::1", "10.0.0.1", ""])
+def test_a_ping_of_nobody_is_a_health_check(allow: str) -> None:
+    """HAProxy and Caddy ask so, over FastCGI and over HTTP on a Unix socket."""
+    nobody = {"REMOTE_ADDR": ""}
+    assert client(allow=allow).get("/-/ping", extra_environ=nobody).text == "pong\n"
+    client(allow=allow).get("/-/status", extra_environ=nobody, status=403)
+
+
+STRANGERS = ("10.0.0.1", "unix:", "127.0.0.2", "anything")
+DENIED = [(path, each) for path in ("/-/status", "/-/ping") for each in STRANGERS]
+
+
+@pytest.mark.parametrize(("path", "address"), [*DENIED, ("/-/status", "")])
 def test_strangers_are_denied(path: str, address: str) -> None:
     app = client(read=lambda: pytest.fail("read for a stranger"))
     answer = app.get(path, extra_environ={"REMOTE_ADDR": address}, status=403)

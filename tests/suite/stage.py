@@ -40,7 +40,7 @@ OPTIONS = {
     "authorizer": ("--threads", "2"),
     "peer": ("--threads", "4"),
     "mpxs": ("--threads", "16", "--mount", "/app"),
-    "pinged": ("--threads", "2", "--ping-path", "/ping", "--status-allow", "unix,127.0.0.1"),
+    "pinged": ("--threads", "2", "--ping-path", "/ping"),
     "proxied-root": ("--threads", "8", "--mount", "/", *BELIEVED),
     "proxied-app": ("--threads", "8", "--mount", "/app", *BELIEVED),
 }
