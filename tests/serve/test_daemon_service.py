@@ -573,3 +573,37 @@ def test_master_killed_9_the_next_start_serves(tmp_path: Path) -> None:
         assert live.ask("/") == "one"
         done = run(tmp_path, "ping", "--control-socket", live.control)
         assert done.returncode == 0
+
+
+LAST = """
+import os, time
+
+class Last:
+    '''Of what the interpreter frees at its very end, when signal handlers are gone.'''
+
+    def __init__(self, pid=os.getpid(), getpid=os.getpid, open=open, exists=os.path.exists,
+                 sleep=time.sleep):
+        self.state = pid, getpid, open, exists, sleep
+
+    def __del__(self):
+        pid, getpid, open, exists, sleep = self.state
+        if getpid() == pid and exists("ending"):
+            open("at-the-end", "x").close()
+            while not exists("go"):
+                sleep(0.01)
+
+kept = Last()
+"""
+
+
+def test_a_second_TERM_at_the_very_end_changes_nothing(tmp_path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LAST)
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    live = Service(tmp_path, "shop:application", "--bind", "unix:s", env={"PYTHONPATH": path})
+    (tmp_path / "ending").touch()
+    live.process.terminate()
+    live.until((tmp_path / "at-the-end").exists)
+    live.process.terminate()
+    live.process.send_signal(signal.SIGINT)
+    (tmp_path / "go").touch()
+    assert live.stop() == 0
