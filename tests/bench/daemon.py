@@ -61,11 +61,11 @@ def request(path: str, query: str = "", keep: int = 1) -> bytes:
 class Daemon:
     """gatebridge serve on a Unix socket of a temporary folder; use as a context manager."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, target: str = "tests.bench.app:app", *more: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="gb-bench-")
         self.path = f"{self._folder.name}/s"
         bind = f"unix:{self.path}?backlog=4096"
-        command = [sys.executable, "-m", "gatebridge", "serve", "tests.bench.app:app", "-b", bind]
+        command = [sys.executable, "-m", "gatebridge", "serve", target, "-b", bind, *more]
         command += ["--threads", str(threads), "--log-level", "error"]
         command += ["--limit-body", str(4 << 30)]
         self._process = subprocess.Popen(command, cwd=ROOT)

@@ -1,5 +1,5 @@
 """python -m tests.bench.figures [cold] [parts] [threads] [memory] [peers] [routes] [scripts]
-                                   [relays] [daemon[=N]]
+                                   [relays] [streams] [daemon[=N]]
 
     cold     one-shot CGI against `python3 -S -E -s -c pass`, CPU time, whole process
     parts    microseconds of the parts of a GET, in this process
@@ -9,6 +9,7 @@
     routes   what the routing table adds to a request
     scripts  one Python script in exec, warm and in-process mode
     relays   a CGI request under Apache: relays, one-shot, a C program, a bare interpreter
+    streams  open ASGI streams: memory, delay of an event, cost of a WSGI neighbour
     daemon   all of tests.bench.service; N requests for the growth of memory
 
 Quote ratios and medians of one run; a busy machine moves single figures by half.
@@ -31,7 +32,7 @@ from gatebridge.shim import one_shot
 from gatebridge.wire.events import Limits, Pairs, Request
 from gatebridge.wire.fastcgi import FastCGI
 from gatebridge.wire.records import begin_request, decode_pairs, record, split_pairs
-from tests.bench import relays, routes, service
+from tests.bench import relays, routes, service, streams
 from tests.bench.app import app
 from tests.bench.daemon import ROOT, Answers, Daemon, request, variables
 from tests.bench.scripts import scripts
@@ -205,7 +206,12 @@ def daemon(count: str = "") -> None:
 
 def main() -> None:
     figures = {"cold": cold, "parts": parts, "threads": threads, "memory": memory, "peers": peers}
-    figures |= {"routes": routes.run, "scripts": scripts, "relays": relays.run}
+    figures |= {
+        "routes": routes.run,
+        "scripts": scripts,
+        "relays": relays.run,
+        "streams": streams.run,
+    }
     os.chdir(ROOT)
     for word in sys.argv[1:] or [*figures, "daemon"]:
         name, _, count = word.partition("=")
