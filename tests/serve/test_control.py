@@ -534,13 +534,17 @@ def test_T8_another_user_is_not_answered_even_if_the_file_lets_him(tmp_path: Pat
             sock.connect("s")
             sock.sendall(b'{"command": "ping"}\n')
             os.write(write, b"!" + sock.recv(1000))
+        except OSError as error:
+            os.write(write, f"{error!r}\n".encode())
         finally:
             os._exit(0)
     os.close(write)
     got = b""
     while b"\n" not in got:
-        if select.select([control.fd, read], [], [], DEADLINE_S)[0] == [read]:
-            got += os.read(read, 1000)
+        if read in select.select([control.fd, read], [], [], DEADLINE_S)[0]:
+            data = os.read(read, 1000)
+            assert data, got
+            got += data
         control.serve()
     os.close(read)
     os.waitpid(pid, 0)
