@@ -39,11 +39,12 @@ _MODE = 0o600
 class _Client:
     """One connection. deadline: monotonic; 0.0 while its answer is being made."""
 
-    __slots__ = ("deadline", "id", "received", "sending", "sock", "watched")
+    __slots__ = ("deadline", "denied", "id", "received", "sending", "sock", "watched")
 
     def __init__(self, id: int, sock: socket.socket, deadline: float) -> None:
         self.id = id
         self.sock = sock
+        self.denied = False  # it is another user's
         self.deadline = deadline
         self.received = bytearray()
         self.sending = memoryview(b"")
@@ -187,10 +188,8 @@ class Control:
             client = _Client(self._next, sock, self._clock() + REQUEST_S)
             self._clients[client.id] = client
             self._next += 1
-            if _is_allowed(sock):
-                self._watch(client, EVENT_READ)
-            else:
-                self._answer(client, failure("control.denied", "this daemon is another user's"))
+            client.denied = not _is_allowed(sock)
+            self._watch(client, EVENT_READ)
 
     def _receive(self, client: _Client) -> None:
         try:
@@ -206,6 +205,8 @@ class Control:
         client.received += data if at < 0 else data[:at]
         if len(client.received) > LINE_MAX:
             self._answer(client, failure("control.too_big", f"a request has {LINE_MAX} bytes"))
+        elif at >= 0 and client.denied:  # said now: an end with something unread undoes the answer
+            self._answer(client, failure("control.denied", "this daemon is another user's"))
         elif at >= 0:
             self._handle(client, bytes(client.received))
 
