@@ -19,6 +19,7 @@ from gatebridge.dispatch import cgi_is_forced, is_listener
 from gatebridge.errors import UseError
 from gatebridge.serve.listen import networks
 from gatebridge.serve.log_file import LogFile
+from gatebridge.serve.watch_thread import Watch
 from gatebridge.serve.worker_log import DEBUG, ERROR, INFO, WARNING, WorkerLog
 from gatebridge.settings import THREADS_MOST, Settings
 from gatebridge.wire.events import RESPONDER
@@ -209,7 +210,8 @@ class Gateway:
             quiet = WorkerLog(standard_error(), max(self._level, WARNING))
             listener.site.log = quiet
             loop = new_loop([listener], settings, slot, inbox)
-            worker = ChildWorker(loop, [listener], quiet, settings.graceful_timeout, _nothing)
+            grace, watch = settings.graceful_timeout, Watch(loop).run
+            worker = ChildWorker(loop, [listener], quiet, grace, _nothing, watch=watch)
             if self._max_requests > 0:
                 loop.worn_after = self._max_requests
                 loop.worn = worker.wear_out

@@ -6,6 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from gatebridge.serve.watch_thread import Watch
 from gatebridge.serve.worker import Worker
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class ScriptWorker(Worker):
         graceful_s: float,
         periodic: Callable[[], None] | None,
     ) -> None:
-        super().__init__(loop, listeners, log, graceful_s, _nothing)
+        super().__init__(loop, listeners, log, graceful_s, _nothing, watch=Watch(loop).run)
         self._turning = loop
         self._periodic = periodic
         self._before: dict[int, object] = {}
