@@ -63,6 +63,8 @@ FCGID = 'FcgidMaxRequestLen 200000\n<Directory "{f}/cgi">\nOptions +ExecCGI\n' \
 REACH = 'Alias /fcgi/ "{f}/cgi/"\n'
 WRAPPER = '<Directory "{f}/cgi">\nOptions +ExecCGI\nSetHandler fcgid-script\n' \
     'FcgidWrapper "{f}/cgi/f.fcgi" virtual\n</Directory>\n'  # fmt: skip
+SUFFIX = 'AddHandler cgi-script .cgi\nAlias /p/ "{f}/cgi/"\n'
+FOLDER = '<Directory "{f}/cgi">\nOptions +ExecCGI\n</Directory>\n'
 HEADER = "SetEnvIf Authorization (.*) HTTP_AUTHORIZATION=$1\n"
 HANDLER = "Options +ExecCGI\nAddHandler cgi-script .cgi\n"
 PASSED = "RewriteEngine On\nRewriteRule ^ - [E=HTTP_AUTHORIZATION:%{HTTP:Authorization}]\n"
@@ -80,6 +82,22 @@ SOUND: dict[str, Row] = {
     ),
     "a wrapper": (
         WRAPPER + REACH + AUTH + "FcgidMaxRequestLen 200000\n", "", "cgi/f.fcgi", "/fcgi/x", SMALL,
+    ),
+    "ExecCGI for its folder": (SUFFIX + FOLDER + AUTH, "", "cgi/a.cgi", "/p/a.cgi", {}),
+    "ExecCGI taken from those around": (
+        SUFFIX + FOLDER + AUTH + '<Directory "{f}">\nOptions -ExecCGI\n</Directory>\n'
+        + '<Directory "{f}/doc">\nOptions -ExecCGI\n</Directory>\n', "", "cgi/a.cgi", "/p/a.cgi",
+        {},
+    ),
+    "ExecCGI for folders of a pattern": (
+        SUFFIX + FOLDER.replace("/cgi", "/c*") + AUTH, "", "cgi/a.cgi", "/p/a.cgi", {},
+    ),
+    "a handler for a URL": (
+        'Alias /p/ "{f}/cgi/"\n<Location /p/>\nOptions +ExecCGI\nSetHandler cgi-script\n'
+        "</Location>\n" + AUTH, "", "cgi/a.cgi", "/p/a.cgi", {},
+    ),
+    "ScriptAliasMatch": (
+        'ScriptAliasMatch ^/cgi/(.*) "{f}/cgi/$1"\n' + AUTH, "", "cgi/a.cgi", "/cgi/a.cgi/x", {},
     ),
     "a handler": ("", HANDLER + HEADER, "doc/b.cgi", "/b.cgi", {}),
     "a rule": (
@@ -111,6 +129,15 @@ BROKEN: dict[str, tuple[str, Row, int]] = {
     "no ExecCGI": (
         "front.execute",
         ("", HANDLER.replace("Options +ExecCGI\n", "") + HEADER, "doc/b.cgi", "/b.cgi", {}), 403,
+    ),
+    "ExecCGI for another folder": (
+        "front.execute",
+        (SUFFIX + FOLDER.replace("/cgi", "/doc") + AUTH, "", "cgi/a.cgi", "/p/a.cgi", {}), 403,
+    ),
+    "ExecCGI taken from its folder": (
+        "front.execute",
+        (SUFFIX + FOLDER.replace("/cgi", "") + FOLDER.replace("+", "-") + AUTH, "", "cgi/a.cgi",
+         "/p/a.cgi", {}), 403,
     ),
     "no ExecCGI for mod_fcgid": (
         "front.execute",
@@ -206,6 +233,15 @@ def test_what_conf_writes_is_sound(live: Service, form: str, mount: str) -> None
     file.write_text(apache.config(place, form))
     report = judged(live, str(file), script, limit_body=1 << 30)
     assert (ids(report), report.undecided) == ([], [])
+
+
+def test_a_htaccess_alone_may_be_allowed_what_it_does_not_say(live: Service) -> None:
+    file = live.folder / "doc" / ".htaccess"
+    file.write_text(HANDLER.replace("Options +ExecCGI\n", "") + HEADER)
+    report = judged(live, f"apache:{file}", "doc/b.cgi")
+    assert (ids(report), report.is_broken) == (["front.execute"], False)
+    file.write_text(HANDLER.replace("+ExecCGI", "None") + HEADER)
+    assert judged(live, f"apache:{file}", "doc/b.cgi").is_broken
 
 
 def test_a_program_s_daemon_needs_no_line_of_its_own(live: Service) -> None:
