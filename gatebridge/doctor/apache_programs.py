@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gatebridge.doctor.apache_tree import Line, Lines
 
 _HANDLERS: Final = {"cgi-script": "cgi", "fcgid-script": "fcgid"}
+_MODULES: Final = {"cgi": ("cgid_module", "cgi_module"), "fcgid": ("fcgid_module",)}
 _SUFFIXES: Final = (".cgi", ".fcgi", ".fpl", ".pl", ".py", ".sh")
 _LED: Final = re.compile(r"((?:[^$%?]*/)?[\w.-]+\.(?:cgi|fcgi|fpl|pl|py|sh))(?=[/$?]|$)")
 _ENDLESS: Final = re.compile(r"[*+}]\)+[*+{]")  # repeated as a whole, and inside
@@ -138,6 +139,7 @@ class _Program:
         folder: str,
         aliased: list[str] | None = None,
     ) -> None:
+        self._lines = lines
         self._line = line
         self._kind = kind
         self._pattern = pattern
@@ -177,6 +179,14 @@ class _Program:
 
     def _flaws(self) -> Iterator[Flaw]:
         where = self._line.where
+        modules = _MODULES[self._kind]
+        if self._lines.without(modules):
+            name = modules[0].removesuffix("_module")
+            why = f"Apache does not load mod_{name}, and sends the program as a file"
+            yield Flaw("front.module", why,
+                       f"{where}: no LoadModule {' or '.join(modules)}",
+                       f"a2enmod {name} && systemctl restart apache2, or "
+                       f"LoadModule {modules[0]} modules/mod_{name}.so", BROKEN)  # fmt: skip
         if self._line.name == "rewriterule":
             yield from self._rule_flaws(where)
         elif not (self._is_alias or self._is_aliased()):

@@ -71,6 +71,7 @@ class _Place:
         prefix: str | None,
         options: tuple[str, ...],
     ) -> None:
+        self._lines = lines
         self._line = line
         self._target = target
         self._prefix = prefix
@@ -205,6 +206,12 @@ class _Place:
 
     def _flaws(self, scheme: str) -> Iterator[Flaw]:
         where = self._line.where
+        module = f"proxy_{scheme}_module"
+        if scheme in _KINDS and self._lines.without((module,)):
+            yield Flaw("front.module", f"Apache does not load mod_proxy_{scheme}, and answers 500",
+                       f"{where}: {self._target[0]}, and no LoadModule {module}",
+                       f"a2enmod proxy_{scheme} && systemctl restart apache2, or "
+                       f"LoadModule {module} modules/mod_proxy_{scheme}.so", BROKEN)  # fmt: skip
         if self._line.name == "rewriterule" and not is_on(self._near, "rewriteengine", self._line):
             yield Flaw("front.rewrite", "mod_rewrite is off where this rule stands, so it is not "
                        "read", f"{where}: RewriteRule without RewriteEngine On before it",

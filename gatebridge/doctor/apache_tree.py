@@ -51,6 +51,14 @@ class Lines(list[Line]):
             self._near[host] = [one for _, one in merge(self._hosts[None], own, key=itemgetter(0))]
         return self._near[host]
 
+    def without(self, names: tuple[str, ...]) -> bool:
+        """Whether modules are loaded, and none of these: one that is built in is not said."""
+        return bool(self._loaded) and self._loaded.isdisjoint(names)
+
+    @cached_property
+    def _loaded(self) -> set[str]:
+        return {one.words[0] for one in self if one.name == "loadmodule" and one.words}
+
     @cached_property
     def _hosts(self) -> defaultdict[Section | None, list[tuple[int, Line]]]:
         found: defaultdict[Section | None, list[tuple[int, Line]]] = defaultdict(list)
@@ -64,7 +72,8 @@ class Lines(list[Line]):
 
 
 def read_lines(machine: Machine, path: str) -> Lines:
-    """Every directive, in order. What stands in <IfModule !x> is left out: modules are there.
+    """Every directive, in order. What stands in <IfModule !x> is left out, but for LoadModule:
+    modules are there.
 
     raises  ConfigError("doctor.front_config")
     """
@@ -111,8 +120,10 @@ class _Reader:
                     why = f"{where}: sections in more than {_SECTIONS_MOST} others"
                     raise ConfigError("doctor.front_config", why)
                 sections = (*sections, (name[1:].lower(), words, where))
-            elif not any(kind == "ifmodule" and args[:1] and args[0].startswith("!")
-                         for kind, args, _ in sections):  # fmt: skip
+            elif name.lower() == "loadmodule" or not any(
+                kind == "ifmodule" and args[:1] and args[0].startswith("!")
+                for kind, args, _ in sections
+            ):
                 yield from self._line(Line(name.lower(), words, where, sections))
         self._open.pop()
 

@@ -14,7 +14,7 @@ import pytest
 from gatebridge.doctor.report import Report
 from gatebridge.fronts import apache
 from gatebridge.fronts.place import Place
-from tests.doctor.apache_stand import run
+from tests.doctor.apache_stand import loaded, run
 from tests.doctor.front_stand import serving
 from tests.doctor.set_up import Fake, configured, doctor, first, ids, own_name
 from tests.serve.service import Service
@@ -220,6 +220,46 @@ def test_a_broken_configuration(live: Service, name: str) -> None:
     assert (first(report), of_fronts(report)) == (id, [id])
     assert status == expected
     assert (body == SECRET) == (id in ("front.timeout",))
+
+
+UNLOADED = {
+    "cgid": (ALIAS + AUTH, "cgi/a.cgi", "/cgi/a.cgi", 200, CGI),
+    "fcgid": (REACH + FCGID.partition("\n")[2] + AUTH, "cgi/f.fcgi", "/fcgi/f.fcgi", 200, FCGI),
+    "proxy_fcgi": (
+        'ProxyPass /app "unix:{f}/s.fcgi|fcgi://x"\n' + AUTH, "", "/app/", 500, "",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", UNLOADED)
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_a_module_that_is_not_loaded(live: Service, module: str, is_loaded: bool) -> None:
+    text, script, path, status, body = UNLOADED[module]
+    text = text.replace("{f}", str(live.folder))
+    file = live.folder / "front.conf"
+    only = f"<IfModule !unheard_module>\n{loaded('' if is_loaded else module)}\n</IfModule>\n"
+    file.write_text(only + text)
+    if script:
+        report = judged(live, f"apache:{file}", script)
+    else:
+        meant = {"binds": (f"unix:{live.folder}/s.fcgi",), "control_socket": live.control}
+        report = doctor(Fake(live.folder / "machine"), **meant, front_config=(f"apache:{file}",),
+                        front_user=own_name())  # fmt: skip
+    found = [one for one in of_fronts(report) if one == "front.module"]
+    assert found == ([] if is_loaded else ["front.module"])
+    if is_loaded:
+        return
+    assert first(report) == "front.module"
+    server = run(live, f"<VirtualHost *:PORT>\n{OPEN}{text}</VirtualHost>\n", module)
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", server.ports[0], timeout=30)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        came = answer.read().decode("latin-1")
+        connection.close()
+    finally:
+        server.stop()
+    assert (answer.status, came == body or status != 200) == (status, True)
 
 
 @pytest.mark.parametrize("mount", ["", "/app"])
