@@ -213,7 +213,7 @@ class Facts:
     def shims(self) -> list[tuple[str, Finding]]:
         """(path, what `gatebridge shim check` says) of the programs that gatebridge wrote."""
         found: list[tuple[str, Finding]] = []
-        for path in self.meant.scripts:
+        for path in filter(os.path.isfile, self.meant.scripts):
             try:
                 with open(path, "rb") as file:
                     if b"gatebridge" not in file.read():
