@@ -139,9 +139,12 @@ def test_7_no_daemon_answers(tmp_path: Path) -> None:
 def test_a_folder_that_is_gone(tmp_path: Path, words: str) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
-    script = f"import os, runpy, sys; os.rmdir({str(folder)!r}); sys.argv[1:] = {words.split()!r}; "
+    script = (  # as the installed program, which imports nothing from where it is started
+        "import os, sys; sys.path.remove(''); from gatebridge.cli.main import main; "
+        f"os.rmdir({str(folder)!r}); main({words.split()!r})"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", script + "runpy.run_module('gatebridge', run_name='__main__')"],
+        [sys.executable, "-c", script],
         cwd=folder,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
         capture_output=True,
