@@ -139,12 +139,13 @@ def test_7_no_daemon_answers(tmp_path: Path) -> None:
 def test_a_folder_that_is_gone(tmp_path: Path, words: str) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
-    script = (  # as the installed program, which imports nothing from where it is started
-        "import os, sys; sys.path.remove(''); from gatebridge.cli.main import main; "
-        f"os.rmdir({str(folder)!r}); main({words.split()!r})"
+    program = tmp_path / "program.py"  # elsewhere, as the installed one is
+    program.write_text(
+        "import os, sys\nfrom gatebridge.cli.main import main\n"
+        f"os.rmdir({str(folder)!r})\nmain(sys.argv[1:])\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, str(program), *words.split()],
         cwd=folder,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
         capture_output=True,
