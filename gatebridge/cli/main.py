@@ -80,10 +80,24 @@ def _version(ctx: click.Context) -> None:
     ctx.exit()
 
 
+def _is_somewhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; every expected failure is one sentence and an exit status."""
     try:
-        group.main(args=list(args) if args is not None else None, prog_name="gatebridge")
+        try:
+            group.main(args=list(args) if args is not None else None, prog_name="gatebridge")
+        except FileNotFoundError as error:
+            if _is_somewhere():
+                raise
+            why = "the folder that this was started in is gone; cd to one that is there"
+            raise UseError("cli.folder", why) from error
     except GatebridgeError as error:
         click.echo(f"gatebridge: {error}", err=True)
         sys.exit(exit_status(error))

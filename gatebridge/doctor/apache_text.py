@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 from gatebridge.doctor.apache_programs import programs
 from gatebridge.doctor.apache_tree import flags, is_on, literal, read_lines
 from gatebridge.doctor.check import BROKEN
-from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing
+from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatebridge.doctor.apache_tree import Line, Section
+    from gatebridge.doctor.apache_tree import Line, Lines, Section
     from gatebridge.doctor.machine import Machine
 
 _KINDS: Final = {"fcgi": "fastcgi", "scgi": "scgi", "uwsgi": "uwsgi", "http": "http"}
@@ -36,7 +36,7 @@ def read_apache(machine: Machine, path: str) -> list[Passing]:
     return found + programs(lines, path)
 
 
-def _place(lines: list[Line], line: Line) -> _Place | None:
+def _place(lines: Lines, line: Line) -> _Place | None:
     """None for a directive that hands nothing on."""
     location = line.within("location")
     prefix = location[1][0] if location is not None and location[1] else None
@@ -65,17 +65,18 @@ class _Place:
 
     def __init__(
         self,
-        lines: list[Line],
+        lines: Lines,
         line: Line,
         target: re.Match[str],
         prefix: str | None,
         options: tuple[str, ...],
     ) -> None:
+        self._lines = lines
         self._line = line
         self._target = target
         self._prefix = prefix
         self._host = line.within("virtualhost")
-        self._near = [one for one in lines if one.within("virtualhost") in (None, self._host)]
+        self._near = lines.near(line)
         self._options = {**self._set(), **dict(map(_pair, options))}
         self._members = list(self._balanced()) if target["scheme"] == "balancer" else [target]
 
@@ -114,9 +115,9 @@ class _Place:
                 r"req:Content-Length\} -gt (\d+)", " ".join(inside[1] if inside else ())
             )
             if found and one.words[:1] == ("413",):
-                return int(found[1]), True
+                return whole(found[1]), True
         said = [one.words[0] for one in self._holding("limitrequestbody") if one.words]
-        limit = int(said[-1]) if said and said[-1].isdecimal() else None
+        limit = whole(said[-1]) if said else None
         return limit, scheme in ("scgi", "uwsgi")
 
     def _set(self) -> dict[str, str]:
@@ -205,6 +206,12 @@ class _Place:
 
     def _flaws(self, scheme: str) -> Iterator[Flaw]:
         where = self._line.where
+        module = f"proxy_{scheme}_module"
+        if scheme in _KINDS and self._lines.without((module,)):
+            yield Flaw("front.module", f"Apache does not load mod_proxy_{scheme}, and answers 500",
+                       f"{where}: {self._target[0]}, and no LoadModule {module}",
+                       f"a2enmod proxy_{scheme} && systemctl restart apache2, or "
+                       f"LoadModule {module} modules/mod_proxy_{scheme}.so", BROKEN)  # fmt: skip
         if self._line.name == "rewriterule" and not is_on(self._near, "rewriteengine", self._line):
             yield Flaw("front.rewrite", "mod_rewrite is off where this rule stands, so it is not "
                        "read", f"{where}: RewriteRule without RewriteEngine On before it",
@@ -227,8 +234,8 @@ class _Place:
                 why = "the application does not learn that a request came by https"
                 yield Flaw("front.scheme", why, f"{where}: SSLEngine on, and no X-Forwarded-Proto",
                            'RequestHeader set X-Forwarded-Proto "https"', BROKEN)  # fmt: skip
-        limit = self._said("limitrequestfieldsize")
-        if limit.isdecimal() and int(limit) < _REQUEST_HEAD:
+        limit = whole(self._said("limitrequestfieldsize"))
+        if limit is not None and limit < _REQUEST_HEAD:
             yield Flaw("front.header_buffer", "requests with long cookies are refused with 400",
                        f"{where}: LimitRequestFieldSize {limit}",
                        "LimitRequestFieldSize 16380")  # fmt: skip

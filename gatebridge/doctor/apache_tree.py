@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
+from heapq import merge
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.nginx_tree import DEPTH_MOST, files_like
+from gatebridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +20,7 @@ if TYPE_CHECKING:
     from gatebridge.doctor.machine import Machine
 
 _WORD: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'|(\S+)')
+_SECTIONS_MOST: Final = 50  # around each other
 _ROOTS: Final = {"/etc/httpd/conf": "/etc/httpd"}
 
 Section = tuple[str, tuple[str, ...], str]  # name in lower case, words, where it begins
@@ -34,10 +40,45 @@ class Line:
         return next((one for one in reversed(self.sections) if one[0] == name), None)
 
 
-def read_lines(machine: Machine, path: str) -> list[Line]:
-    """Every directive, in order. What stands in <IfModule !x> is left out: modules are there."""
+class Lines(list[Line]):
+    """Directives, in order."""
+
+    def near(self, line: Line) -> list[Line]:
+        """Those that hold for a line's <VirtualHost>: its own and those of none."""
+        host = line.within("virtualhost")
+        if host not in self._near:
+            own = self._hosts[host] if host is not None else []
+            self._near[host] = [one for _, one in merge(self._hosts[None], own, key=itemgetter(0))]
+        return self._near[host]
+
+    def without(self, names: tuple[str, ...]) -> bool:
+        """Whether modules are loaded, and none of these: one that is built in is not said."""
+        return bool(self._loaded) and self._loaded.isdisjoint(names)
+
+    @cached_property
+    def _loaded(self) -> set[str]:
+        return {one.words[0] for one in self if one.name == "loadmodule" and one.words}
+
+    @cached_property
+    def _hosts(self) -> defaultdict[Section | None, list[tuple[int, Line]]]:
+        found: defaultdict[Section | None, list[tuple[int, Line]]] = defaultdict(list)
+        for at, one in enumerate(self):
+            found[one.within("virtualhost")].append((at, one))
+        return found
+
+    @cached_property
+    def _near(self) -> dict[Section | None, list[Line]]:
+        return {}
+
+
+def read_lines(machine: Machine, path: str) -> Lines:
+    """Every directive, in order. What stands in <IfModule !x> is left out, but for LoadModule:
+    modules are there.
+
+    raises  ConfigError("doctor.front_config")
+    """
     folder = os.path.dirname(os.path.abspath(path))
-    return list(_Reader(machine, _ROOTS.get(folder, folder)).file(path, ()))
+    return Lines(_Reader(machine, _ROOTS.get(folder, folder)).file(path, ()))
 
 
 def flags(line: Line) -> dict[str, str]:
@@ -75,9 +116,14 @@ class _Reader:
             if name.startswith("</"):
                 sections = sections[:-1]
             elif name.startswith("<"):
+                if len(sections) >= _SECTIONS_MOST:
+                    why = f"{where}: sections in more than {_SECTIONS_MOST} others"
+                    raise ConfigError("doctor.front_config", why)
                 sections = (*sections, (name[1:].lower(), words, where))
-            elif not any(kind == "ifmodule" and args[:1] and args[0].startswith("!")
-                         for kind, args, _ in sections):  # fmt: skip
+            elif name.lower() == "loadmodule" or not any(
+                kind == "ifmodule" and args[:1] and args[0].startswith("!")
+                for kind, args, _ in sections
+            ):
                 yield from self._line(Line(name.lower(), words, where, sections))
         self._open.pop()
 

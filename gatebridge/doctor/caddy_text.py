@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.check import BROKEN
 from gatebridge.doctor.nginx_tree import DEPTH_MOST, files_like
-from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing, seconds
+from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing, seconds, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,7 +161,7 @@ def _named(matcher: str, around: tuple[_Line, ...]) -> str | None:
 def _upload(block: _Line) -> int | None:
     body = block.inner("request_body")
     found = re.fullmatch(r"(\d+)([KMG]?I?B?)", body.last("max_size").upper()) if body else None
-    return int(found[1]) * _UNITS.get(found[2], 1) if found else None
+    return (whole(found[1]) or 0) * _UNITS.get(found[2], 1) if found else None
 
 
 def _sent(mount: str, stripped: bool, transport: _Line) -> dict[str, str] | None:

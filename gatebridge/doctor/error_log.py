@@ -6,9 +6,11 @@ the same client; the kernel's refusal to start it is a line of the server's own.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -74,8 +76,10 @@ class Traced:
 
 
 def tail(path: str) -> list[str]:
-    """The last lines of a log. raises OSError"""
-    with open(path, "rb") as file:
+    """The last lines of a log. raises OSError, also where it is a pipe, as in containers"""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no file, so nothing can be read back", path)
         file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
         return file.read().decode("utf-8", "replace").splitlines()
 

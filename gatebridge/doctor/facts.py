@@ -213,7 +213,7 @@ class Facts:
     def shims(self) -> list[tuple[str, Finding]]:
         """(path, what `gatebridge shim check` says) of the programs that gatebridge wrote."""
         found: list[tuple[str, Finding]] = []
-        for path in self.meant.scripts:
+        for path in filter(os.path.isfile, self.meant.scripts):
             try:
                 with open(path, "rb") as file:
                     if b"gatebridge" not in file.read():
@@ -271,12 +271,21 @@ class Facts:
         """Of a first request."""
         return self.url.ask(*HEADERS) if self.url is not None else None
 
-    @cached_property
+    @property
     def passings(self) -> list[Passing]:
         """Where front servers hand requests on. raises ConfigError("doctor.front_config")"""
-        if self.meant.front_config:
-            return [one for named in self.meant.front_config for one in read_named(named)]
-        return read_usual(self.machine)
+        if isinstance(self._passings, ConfigError):
+            raise self._passings
+        return self._passings
+
+    @cached_property
+    def _passings(self) -> list[Passing] | ConfigError:
+        try:
+            if self.meant.front_config:
+                return [one for named in self.meant.front_config for one in read_named(named)]
+            return read_usual(self.machine)
+        except ConfigError as error:
+            return error
 
     @cached_property
     def handed(self) -> list[tuple[Passing, Bind, Pool | None]]:
@@ -296,7 +305,7 @@ class Facts:
         for script in self.meant.scripts:
             its = [one for one in self.passings if one.program and one.starts(script)]
             kept = [one for one in its if one.protocol == "fcgid"] or its  # the handler counts
-            found += [(one, pool) for one in kept]
+            found += [(one.of_program(script), pool) for one in kept]
         found += [(one, pool) for one in self.passings if one.program == "gatebridge"]
         return found
 

@@ -330,6 +330,11 @@ for _id, _question, _explains in (
         "Does the front server ask for paths that are no files?",
         ("browser.not_reached",),
     ),
+    (
+        "front.module",
+        "Does the front server load the module that goes on from there?",
+        ("browser.not_reached",),
+    ),
     ("front.execute", "May the front server start programs there?", ("browser.not_reached",)),
     ("front.rewrite", "Do rules of mod_rewrite come to an end?", ("browser.not_reached",)),
     ("front.encoded", "Do paths come to the daemon as they were written?", ()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -37,19 +38,22 @@ USUAL: Final = (  # (server, where distributions keep it)
     ("haproxy", "/etc/haproxy/haproxy.cfg"),
     ("caddy", "/etc/caddy/Caddyfile"),
 )
+_FILES_MOST: Final = 5000
+_SIZE_MOST: Final = 8 << 20  # characters
 _OPTIONS: Final = {
     "nginx": "-c", "apache": "-f", "lighttpd": "-f", "haproxy": "-f", "caddy": "--config",
 }  # fmt: skip
 _SIGNS: Final = (  # what only this server's configuration says
     ("iis", re.compile(r"<(?:system\.webServer|system\.applicationHost|webFarms)\b", re.I)),
-    ("caddy", re.compile(r"^\s*(?:reverse_proxy|php_fastcgi|handle(?:_path)?|file_server)\b",
+    ("caddy", re.compile(r"^[ \t]*(?:reverse_proxy|php_fastcgi|handle(?:_path)?|file_server)\b",
                          re.M)),
-    ("lighttpd", re.compile(r"^\s*(?:server\.[\w-]+|(?:fastcgi|scgi|proxy)\.server)\s*\+?=", re.M)),
+    ("lighttpd", re.compile(r"^[ \t]*(?:server\.[\w-]+|(?:fastcgi|scgi|proxy)\.server)\s*\+?=",
+                            re.M)),
     ("haproxy", re.compile(r"^(?:frontend|backend|listen|defaults|fcgi-app)\b[^{]*$", re.M)),
-    ("nginx", re.compile(r"(?:^|[\s{;])(?:(?:location\s[^\n]*|http\s*|server\s*|upstream\s\S+\s*)\{"
-                         r"|(?:fastcgi|scgi|uwsgi|proxy)_pass\s)")),
-    ("apache", re.compile(r"^\s*(?:<(?:VirtualHost|Location|Directory|IfModule|Proxy)\b|ProxyPass\b"
-                          r"|LoadModule\b|SetHandler\b|AddHandler\b|ScriptAlias\b|RewriteRule\b"
+    ("nginx", re.compile(r"(?:^|[\s{;])(?:(?:location\s[^\n{]{,500}|http\s{,99}|server\s{,99}"
+                         r"|upstream\s\S{1,500}\s{,99})\{|(?:fastcgi|scgi|uwsgi|proxy)_pass\s)")),
+    ("apache", re.compile(r"^[ \t]*(?:<(?:VirtualHost|Location|Directory|IfModule|Proxy)\b"
+                          r"|ProxyPass\b|LoadModule\b|SetHandler\b|AddHandler\b|ScriptAlias\b|RewriteRule\b"
                           r"|Fcgid\w+\s)", re.M | re.I)),
 )  # fmt: skip
 
@@ -71,26 +75,55 @@ def read_named(named: str) -> list[Passing]:
         server, path = "", named
     path = os.path.abspath(path)
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read()
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
     except OSError as error:
         raise ConfigError("doctor.front_config", f"{path}: {error.strerror}") from error
-    return READERS[server or server_of(path, text)](Machine(), path)
+    if not os.path.isfile(path):
+        raise ConfigError("doctor.front_config", f"{path}: it is no file")
+    machine = Machine()
+    return _read(server or server_of(path, machine.read(path)), machine, path)
+
+
+class _Files(Machine):
+    """The files of one configuration. Some that include each other may stand for any number."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine.root)
+        self._left = _FILES_MOST
+        self._room = _SIZE_MOST
+
+    def read(self, path: str) -> str:
+        """raises ConfigError("doctor.front_config")"""
+        text = super().read(path)
+        self._left -= 1
+        self._room -= len(text)
+        if self._left < 0 or self._room < 0:
+            why = f"it leads to more than {_FILES_MOST} files, or {_SIZE_MOST >> 20} MiB of them"
+            raise ConfigError("doctor.front_config", f"{path}: {why}")
+        return text
+
+
+def _read(server: str, machine: Machine, path: str) -> list[Passing]:
+    """raises ConfigError("doctor.front_config")"""
+    try:
+        return READERS[server](_Files(machine), path)
+    except RecursionError as error:
+        why = f"{path}: blocks in too many others"
+        raise ConfigError("doctor.front_config", why) from error
 
 
 def read_usual(machine: Machine) -> list[Passing]:
     """Of each server whose configuration may be read: it is where distributions keep it, or where
-    the command line of a running one says."""
+    the command line of a running one says. One that cannot be read as a whole says nothing."""
     files = dict.fromkeys(USUAL)
     for name, words in machine.front_commands():
         server = server_named(name)
         files |= {(server, path): None for path in _named(server, words)}
-    return [
-        one
-        for server, path in files
-        if machine.read(path)
-        for one in READERS[server](machine, path)
-    ]
+    found: list[Passing] = []
+    for server, path in files:
+        with suppress(ConfigError):
+            found += _read(server, machine, path) if machine.read(path) else []
+    return found
 
 
 def server_named(program: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.check import BROKEN
-from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing, seconds
+from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing, seconds, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,7 +115,7 @@ def _target(address: str) -> str:
 
 
 def _time(text: str) -> float:
-    return int(text) / 1000 if text.isdecimal() else seconds(text)
+    return (whole(text) or 0) / 1000 if text.isdecimal() else seconds(text)
 
 
 def _pattern(app: _Section | None) -> str:

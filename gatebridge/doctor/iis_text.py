@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import glob
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.check import BROKEN
 from gatebridge.doctor.iis_tree import read_elements
-from gatebridge.doctor.passing import Flaw, Passing
+from gatebridge.doctor.machine import MOST
+from gatebridge.doctor.passing import Flaw, Passing, whole
+from gatebridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,10 +37,15 @@ _PIPE: Final = (
 
 def read_iis(machine: Machine, path: str) -> list[Passing]:
     """raises ConfigError("doctor.front_config")"""
-    elements = read_elements(machine.read(path), path)
+    text = machine.read(path)
+    if len(text) >= MOST:
+        raise ConfigError("doctor.front_config", f"{path}: it is longer than {MOST >> 20} MiB")
+    elements = read_elements(text, path)
+    file = _File(elements, path)
     found: list[Passing] = []
     for one in elements:
-        file = _File(elements, path)
+        if _is_off(one):
+            continue
         if one.name == "action" and one.attributes.get("type", "").lower() == "rewrite":
             found += file.rewritten(one)
         elif one.name == "add" and one.within("handlers"):
@@ -49,13 +57,18 @@ def read_iis(machine: Machine, path: str) -> list[Passing]:
 
 class _File:
     def __init__(self, elements: list[Element], path: str) -> None:
-        self._elements = elements
         self._path = path
+        self._named: dict[str, list[Element]] = {}
+        for one in elements:
+            self._named.setdefault(one.name, []).append(one)
+
+    def _all(self, name: str) -> list[Element]:
+        return self._named.get(name, [])
 
     def _first(self, name: str, attribute: str) -> str:
         """Of the first element of a name that has it, in lower case."""
-        for one in self._elements:
-            if one.name == name and attribute in one.attributes:
+        for one in self._all(name):
+            if attribute in one.attributes:
                 return one.attributes[attribute].lower()
         return ""
 
@@ -65,7 +78,8 @@ class _File:
     @property
     def _upload(self) -> int:
         said = self._first("requestlimits", "maxallowedcontentlength")
-        return int(said) if said.isdecimal() else _UPLOAD
+        number = whole(said)
+        return _UPLOAD if number is None else number
 
     def _escaped(self, one: Element) -> Iterator[Flaw]:
         if self._first("requestfiltering", "allowdoubleescaping") != "true":
@@ -99,10 +113,11 @@ class _File:
 
     def _targets(self, found: re.Match[str]) -> Iterator[str]:
         """A host, or the servers of a farm that is called so."""
-        servers = [one for one in self._elements if one.name == "server"
-                   and _name(one.within("webfarm")) == found["host"].lower()]  # fmt: skip
+        servers = [one for one in self._all("server")
+                   if _name(one.within("webfarm")) == found["host"].lower()]  # fmt: skip
         for one in servers:
-            routes = [each for each in self._elements if each.parent is one]
+            routes = [each for each in self._all("applicationrequestrouting")
+                      if each.parent is one]  # fmt: skip
             port = next((each.attributes["httpport"] for each in routes
                          if "httpport" in each.attributes), "80")  # fmt: skip
             yield f"{one.attributes.get('address', '')}:{port}"
@@ -118,21 +133,25 @@ class _File:
             yield Flaw("front.encoded", "IIS decodes a path before it hands it on, so %2F and %25 "
                        "are lost", seen, 'url="http://HOST:PORT{UNENCODED_URL}" and '
                        'appendQueryString="false"')  # fmt: skip
-        names = [each.attributes.get("name", "").upper() for each in self._elements
-                 if each.name == "set"]  # fmt: skip
-        if self._is_secure() and "HTTP_X_FORWARDED_PROTO" not in names:
+        if self._is_secure and "HTTP_X_FORWARDED_PROTO" not in self._set:
             why = "the application does not learn that a request came by https"
             yield Flaw("front.scheme", why,
                        f"{self._where(one)}: https is asked for, and no HTTP_X_FORWARDED_PROTO",
                        '<set name="HTTP_X_FORWARDED_PROTO" value="https" /> in <serverVariables>',
                        BROKEN)  # fmt: skip
 
+    @cached_property
+    def _set(self) -> set[str]:
+        """Names of the server variables that rules set."""
+        return {one.attributes.get("name", "").upper() for one in self._all("set")}
+
+    @cached_property
     def _is_secure(self) -> bool:
         """Whether the file sends clients to https, or has a binding of it."""
-        return any(
-            (one.name == "action" and one.attributes.get("url", "").lower().startswith("https://{"))
-            or (one.name == "binding" and one.attributes.get("protocol", "").lower() == "https")
-            for one in self._elements
+        sent = [one.attributes.get("url", "") for one in self._all("action") if not _is_off(one)]
+        bound = [one.attributes.get("protocol", "") for one in self._all("binding")]
+        return any(url.lower().startswith("https://{") for url in sent) or any(
+            protocol.lower() == "https" for protocol in bound
         )
 
     # -- programs
@@ -168,8 +187,8 @@ class _File:
         texts = [one.attributes.get(name, "") for name in ("processpath", "arguments")]
         texts += [
             each.attributes.get("value", "")
-            for each in self._elements
-            if each.name == "environmentvariable" and each.within("httpplatform") is one
+            for each in self._all("environmentvariable")
+            if each.within("httpplatform") is one
         ]
         command = " ".join(texts)  # fmt: skip
         flaws = list(self._escaped(one))
@@ -191,6 +210,12 @@ class _File:
         )  # fmt: skip
 
 
+def _is_off(one: Element) -> bool:
+    """Whether it stands in a rule that is switched off."""
+    rule = one.within("rule")
+    return rule is not None and rule.attributes.get("enabled", "").lower() == "false"
+
+
 def _name(one: Element | None) -> str:
     return one.attributes.get("name", "").lower() if one is not None else ""
 
@@ -200,5 +225,5 @@ def _span(text: str) -> float | None:
     found = re.fullmatch(r"(?:(\d+)\.)?(\d+):(\d+):(\d+)", text)
     if found is None:
         return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    days, hours, minutes, seconds = (whole(part or "0") or 0 for part in found.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)

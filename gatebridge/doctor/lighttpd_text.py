@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatebridge.doctor.check import BROKEN
 from gatebridge.doctor.nginx_tree import DEPTH_MOST, files_like
-from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing
+from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +99,7 @@ def _passing(
     if not target or "bin-path" in options:
         return
     is_prefix = prefix.startswith("/")
-    size = said.get("server.max-request-size", "")
+    size = whole(said.get("server.max-request-size", ""))
     streams = said.get("server.stream-response-body", "0") != "0"
     timeout = options.get("read-timeout", "")
     mount = prefix.rstrip("/") if is_prefix else None
@@ -110,7 +110,7 @@ def _passing(
         (target,),
         mount,
         _sent(mount, options) if kind != "http" and mount is not None else None,
-        int(size) * _KIB if size.isdecimal() else None,
+        size * _KIB if size is not None else None,
         float(timeout) if timeout.isdecimal() and timeout != "0" else None,
         "" if streams else "server.stream-response-body is 0",
         {

@@ -31,7 +31,7 @@ check = Checks("front server")
 @check("front.header_log", "Did a head that was too long stop a request, as the error log has it?")
 def header_log(facts: Facts) -> Finding | None:
     path = facts.meant.error_log
-    if not os.path.exists(path):  # script.log says it
+    if not os.path.isfile(path):  # script.log says it
         return None
     for line in reversed(tail(path)):
         for pattern, cause, mend in _ROWS:

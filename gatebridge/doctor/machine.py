@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FRONTS: Final = ("nginx", "apache2", "httpd", "lighttpd", "caddy", "haproxy")
+MOST: Final = 1 << 20  # characters of a file
 _LABEL: Final = "security.selinux"
 
 
@@ -35,6 +36,11 @@ class Process:
     uid: int
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """A pipe that nobody writes to would be waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 class Machine:
     """root: what stands before /proc, /sys, /etc and /run."""
 
@@ -42,10 +48,11 @@ class Machine:
         self.root = root
 
     def read(self, path: str) -> str:
-        """A file's text; "" where there is none, or it may not be read."""
+        """A file's text, as far as MOST; "" where there is none, or it may not be read."""
         try:
-            with open(f"{self.root}{path}", encoding="utf-8", errors="replace") as file:
-                return file.read(1 << 20)
+            with open(f"{self.root}{path}", encoding="utf-8", errors="replace",
+                      opener=_open_at_once) as file:  # fmt: skip
+                return file.read(MOST) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else ""
         except OSError:
             return ""
 

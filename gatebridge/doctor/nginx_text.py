@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatebridge.doctor.check import BROKEN
 from gatebridge.doctor.nginx_tree import read_tree
-from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing, seconds
+from gatebridge.doctor.passing import SAMPLE, SAMPLE_URI, Flaw, Passing, seconds, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -279,4 +279,4 @@ def _groups(pattern: str, path: str) -> dict[str, str]:
 def size(text: str) -> int:
     """Bytes, as nginx writes them; 0 where it is none."""
     found = re.fullmatch(r"(\d+)([kKmMgG]?)", text)
-    return int(found[1]) * _UNITS[found[2].lower()] if found else 0
+    return (whole(found[1]) or 0) * _UNITS[found[2].lower()] if found else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gatebridge.doctor.check import WARNING
@@ -24,6 +24,7 @@ SAMPLE_URI = "/a%20b/%C3%A9"
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "": 1}
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _ANYWHERE = ("", "*", "0.0.0.0", "::")
+_DIGITS = 15  # of a number that is meant; Python itself reads no more than 4300
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Passing:
     buffered  the directive that collects answers; "" for none
     words     what mends: "upload", "timeout", "mount", "path", "buffered" -> a line with {0}
     flaws     what its parser found
+    execution (pattern as fnmatch's, whether programs may be started there): the last one counts
     """
 
     server: str
@@ -72,13 +74,25 @@ class Passing:
     flaws: tuple[Flaw, ...] = ()
     program: str = ""
     unheeded: int | None = None
+    execution: tuple[tuple[str, bool], ...] = ()
+
+    def of_program(self, script: str) -> Passing:
+        """As it is for one of the programs that it starts."""
+        said = [may for pattern, may in self.execution for path in _paths(script)
+                if fnmatch.fnmatchcase(path, pattern)]  # fmt: skip
+        if not said or not said[-1]:
+            return self
+        return replace(self, flaws=tuple([one for one in self.flaws if one.id != "front.execute"]))
 
     def starts(self, script: str) -> bool:
-        paths = {os.path.abspath(script), os.path.realpath(script)}
-        return any(fnmatch.fnmatchcase(path, self.program) for path in paths)
+        return any(fnmatch.fnmatchcase(path, self.program) for path in _paths(script))
 
     def points_to(self, bind: Bind) -> bool:
         return any(same_place(target, bind) for target in self.targets)
+
+
+def _paths(script: str) -> set[str]:
+    return {os.path.abspath(script), os.path.realpath(script)}
 
 
 def same_place(target: str, bind: Bind) -> bool:
@@ -95,10 +109,15 @@ def same_place(target: str, bind: Bind) -> bool:
     return host == bind.host or bind.host in _ANYWHERE or {host, bind.host} <= {*_LOCAL}
 
 
+def whole(text: str) -> int | None:
+    """A number; None for what is none, or longer than any that a server takes."""
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else None
+
+
 def seconds(text: str) -> float:
     """As in "1m 30s"."""
     parts: list[tuple[str, str]] = re.findall(r"(\d+)(ms|[smhdw]?)", text)
-    return sum(int(number) * _SECONDS[unit] for number, unit in parts)
+    return sum((whole(number) or 0) * _SECONDS[unit] for number, unit in parts)
 
 
 def readable(value: str) -> str:

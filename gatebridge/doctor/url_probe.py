@@ -87,13 +87,14 @@ class Url:
     """Of a front server, and the daemon behind. raises UseError("doctor.url")"""
 
     def __init__(self, url: str, control_socket: str) -> None:
-        parts = urlsplit(url)
+        wrong = UseError("doctor.url", f"{url!r}: a URL as in http://localhost:8080/app")
         try:
+            parts = urlsplit(url)
             port = parts.port
-        except ValueError:
-            port = -1
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
-            raise UseError("doctor.url", f"{url!r}: a URL as in http://localhost:8080/app")
+        except ValueError as error:
+            raise wrong from error
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise wrong
         self.scheme = parts.scheme
         self._host = parts.hostname
         self._port = port

@@ -24,7 +24,7 @@ _RULE = re.compile(r"(?P<server>[a-z]+)(?::(?P<url>[^=]*))?=(?P<folder>.*)", re.
 
 # SERVER_SOFTWARE begins so. Another known one, as of `gatebridge request`, knows no such header.
 _SOFTWARE = {"nginx": "nginx", "apache": "Apache", "lighttpd": "lighttpd", "caddy": "Caddy"}
-_OTHERS = (*_SOFTWARE.values(), "HAProxy", "gatebridge")
+_OTHERS = (*_SOFTWARE.values(), "HAProxy", "Microsoft-IIS", "gatebridge", "h2o/")
 
 # What follows an X-Accel-Redirect. nginx takes over the first ones by itself and drops the rest;
 # `gatebridge conf` has lines that bring the others back, and tells Caddy of all of them.

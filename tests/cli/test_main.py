@@ -1,6 +1,9 @@
 """The command line as a whole: commands by name, exit codes of docs/cli.md."""
 
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,7 @@ import pytest
 import gatebridge
 from gatebridge.cli.main import Commands, exit_status, group
 from gatebridge.errors import AppError, ConfigError, GatebridgeError, PeerError, UseError
-from tests.cli.run import APPLICATION, run, said
+from tests.cli.run import APPLICATION, ROOT, run, said
 
 STATUS = [
     ("nothing of the operator's", GatebridgeError("child.ended"), 1),
@@ -130,3 +133,24 @@ def test_7_no_daemon_answers(tmp_path: Path) -> None:
     done = run(tmp_path, "request", "unix:absent", "GET", "/")
     assert done.returncode == 7
     assert said(done)
+
+
+@pytest.mark.parametrize("words", ["", "conf nginx", "shim new a:b x.cgi", "serve a:app"])
+def test_a_folder_that_is_gone(tmp_path: Path, words: str) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    program = tmp_path / "program.py"  # elsewhere, as the installed one is
+    program.write_text(
+        "import os, sys\nfrom gatebridge.cli.main import main\n"
+        f"os.rmdir({str(folder)!r})\nmain(sys.argv[1:])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(program), *words.split()],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 2
+    assert said(done).startswith("gatebridge: cli.folder: ")

@@ -9,17 +9,24 @@ NAMES = ("mpm_event", "authz_core", "unixd", "alias", "setenvif", "rewrite", "pr
          "env")  # fmt: skip
 
 
-def run(live: Service, text: str) -> Server:
+def loaded(without: str = "") -> str:
+    """LoadModule lines. without: one that is left out"""
+    lines = modules(NAMES).splitlines()
+    return "\n".join([line for line in lines if f" {without}_module " not in line])
+
+
+def run(live: Service, text: str, without: str = "") -> Server:
     """PORT in the text is where it listens."""
     folder = live.folder / "apache"
+    own = {"fcgid": f'FcgidIPCDir "{folder}/fcgid"\nFcgidProcessTableFile "{folder}/fcgid_shm"\n',
+           "cgid": f'ScriptSock "{folder}/sock"\n'}  # fmt: skip
 
     def make() -> Server:
         port = free_port()
         (folder / "apache.conf").write_text(
-            f'ServerRoot "{folder}"\n{modules(NAMES)}\nPidFile "{folder}/pid"\n'
+            f'ServerRoot "{folder}"\n{loaded(without)}\nPidFile "{folder}/pid"\n'
             f'ErrorLog "{folder}/error.log"\nMutex "file:{folder}" default\nServerName x\n'
-            f'FcgidIPCDir "{folder}/fcgid"\nFcgidProcessTableFile "{folder}/fcgid_shm"\n'
-            f'ScriptSock "{folder}/sock"\nTypesConfig /dev/null\n'
+            f"{''.join(own[name] for name in own if name != without)}TypesConfig /dev/null\n"
             f"Listen 127.0.0.1:{port}\n" + text.replace("PORT", str(port))
         )
         words = ("-d", str(folder), "-f", str(folder / "apache.conf"), "-DFOREGROUND")

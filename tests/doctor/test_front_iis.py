@@ -98,6 +98,17 @@ def test_a_rule_that_goes_wrong(live: Live, id: str, old: str, new: str) -> None
     assert ids(said(live, broken)) == [id]
 
 
+def test_a_rule_that_is_off(live: Live) -> None:
+    rule = f'<rule enabled="{{}}"><action type="Rewrite" url="{live[1]}{{{{R:1}}}}" /></rule>'
+    sound = text(live)
+    assert "<rule " in sound
+    for said_off in ("false", "False"):
+        off = sound.replace("<rule ", rule.format(said_off) + "<rule ", 1)
+        assert ids(said(live, off)) == []
+    on = sound.replace("<rule ", rule.format("true") + "<rule ", 1)
+    assert first(said(live, on)) == "front.slash"
+
+
 def test_a_farm_of_servers(live: Live) -> None:
     host, _, port = live[1].removeprefix("http://").rpartition(":")
     rule = re.sub(r"http://127[^{]*", "http://shop", text(live))

@@ -14,7 +14,7 @@ import pytest
 from gatebridge.doctor.report import Report
 from gatebridge.fronts import apache
 from gatebridge.fronts.place import Place
-from tests.doctor.apache_stand import run
+from tests.doctor.apache_stand import loaded, run
 from tests.doctor.front_stand import serving
 from tests.doctor.set_up import Fake, configured, doctor, first, ids, own_name
 from tests.serve.service import Service
@@ -63,6 +63,8 @@ FCGID = 'FcgidMaxRequestLen 200000\n<Directory "{f}/cgi">\nOptions +ExecCGI\n' \
 REACH = 'Alias /fcgi/ "{f}/cgi/"\n'
 WRAPPER = '<Directory "{f}/cgi">\nOptions +ExecCGI\nSetHandler fcgid-script\n' \
     'FcgidWrapper "{f}/cgi/f.fcgi" virtual\n</Directory>\n'  # fmt: skip
+SUFFIX = 'AddHandler cgi-script .cgi\nAlias /p/ "{f}/cgi/"\n'
+FOLDER = '<Directory "{f}/cgi">\nOptions +ExecCGI\n</Directory>\n'
 HEADER = "SetEnvIf Authorization (.*) HTTP_AUTHORIZATION=$1\n"
 HANDLER = "Options +ExecCGI\nAddHandler cgi-script .cgi\n"
 PASSED = "RewriteEngine On\nRewriteRule ^ - [E=HTTP_AUTHORIZATION:%{HTTP:Authorization}]\n"
@@ -80,6 +82,22 @@ SOUND: dict[str, Row] = {
     ),
     "a wrapper": (
         WRAPPER + REACH + AUTH + "FcgidMaxRequestLen 200000\n", "", "cgi/f.fcgi", "/fcgi/x", SMALL,
+    ),
+    "ExecCGI for its folder": (SUFFIX + FOLDER + AUTH, "", "cgi/a.cgi", "/p/a.cgi", {}),
+    "ExecCGI taken from those around": (
+        SUFFIX + FOLDER + AUTH + '<Directory "{f}">\nOptions -ExecCGI\n</Directory>\n'
+        + '<Directory "{f}/doc">\nOptions -ExecCGI\n</Directory>\n', "", "cgi/a.cgi", "/p/a.cgi",
+        {},
+    ),
+    "ExecCGI for folders of a pattern": (
+        SUFFIX + FOLDER.replace("/cgi", "/c*") + AUTH, "", "cgi/a.cgi", "/p/a.cgi", {},
+    ),
+    "a handler for a URL": (
+        'Alias /p/ "{f}/cgi/"\n<Location /p/>\nOptions +ExecCGI\nSetHandler cgi-script\n'
+        "</Location>\n" + AUTH, "", "cgi/a.cgi", "/p/a.cgi", {},
+    ),
+    "ScriptAliasMatch": (
+        'ScriptAliasMatch ^/cgi/(.*) "{f}/cgi/$1"\n' + AUTH, "", "cgi/a.cgi", "/cgi/a.cgi/x", {},
     ),
     "a handler": ("", HANDLER + HEADER, "doc/b.cgi", "/b.cgi", {}),
     "a rule": (
@@ -111,6 +129,15 @@ BROKEN: dict[str, tuple[str, Row, int]] = {
     "no ExecCGI": (
         "front.execute",
         ("", HANDLER.replace("Options +ExecCGI\n", "") + HEADER, "doc/b.cgi", "/b.cgi", {}), 403,
+    ),
+    "ExecCGI for another folder": (
+        "front.execute",
+        (SUFFIX + FOLDER.replace("/cgi", "/doc") + AUTH, "", "cgi/a.cgi", "/p/a.cgi", {}), 403,
+    ),
+    "ExecCGI taken from its folder": (
+        "front.execute",
+        (SUFFIX + FOLDER.replace("/cgi", "") + FOLDER.replace("+", "-") + AUTH, "", "cgi/a.cgi",
+         "/p/a.cgi", {}), 403,
     ),
     "no ExecCGI for mod_fcgid": (
         "front.execute",
@@ -195,6 +222,46 @@ def test_a_broken_configuration(live: Service, name: str) -> None:
     assert (body == SECRET) == (id in ("front.timeout",))
 
 
+UNLOADED = {
+    "cgid": (ALIAS + AUTH, "cgi/a.cgi", "/cgi/a.cgi", 200, CGI),
+    "fcgid": (REACH + FCGID.partition("\n")[2] + AUTH, "cgi/f.fcgi", "/fcgi/f.fcgi", 200, FCGI),
+    "proxy_fcgi": (
+        'ProxyPass /app "unix:{f}/s.fcgi|fcgi://x"\n' + AUTH, "", "/app/", 500, "",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", UNLOADED)
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_a_module_that_is_not_loaded(live: Service, module: str, is_loaded: bool) -> None:
+    text, script, path, status, body = UNLOADED[module]
+    text = text.replace("{f}", str(live.folder))
+    file = live.folder / "front.conf"
+    only = f"<IfModule !unheard_module>\n{loaded('' if is_loaded else module)}\n</IfModule>\n"
+    file.write_text(only + text)
+    if script:
+        report = judged(live, f"apache:{file}", script)
+    else:
+        meant = {"binds": (f"unix:{live.folder}/s.fcgi",), "control_socket": live.control}
+        report = doctor(Fake(live.folder / "machine"), **meant, front_config=(f"apache:{file}",),
+                        front_user=own_name())  # fmt: skip
+    found = [one for one in of_fronts(report) if one == "front.module"]
+    assert found == ([] if is_loaded else ["front.module"])
+    if is_loaded:
+        return
+    assert first(report) == "front.module"
+    server = run(live, f"<VirtualHost *:PORT>\n{OPEN}{text}</VirtualHost>\n", module)
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", server.ports[0], timeout=30)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        came = answer.read().decode("latin-1")
+        connection.close()
+    finally:
+        server.stop()
+    assert (answer.status, came == body or status != 200) == (status, True)
+
+
 @pytest.mark.parametrize("mount", ["", "/app"])
 @pytest.mark.parametrize("form", ["cgi", "fcgid", "htaccess"])
 def test_what_conf_writes_is_sound(live: Service, form: str, mount: str) -> None:
@@ -206,6 +273,15 @@ def test_what_conf_writes_is_sound(live: Service, form: str, mount: str) -> None
     file.write_text(apache.config(place, form))
     report = judged(live, str(file), script, limit_body=1 << 30)
     assert (ids(report), report.undecided) == ([], [])
+
+
+def test_a_htaccess_alone_may_be_allowed_what_it_does_not_say(live: Service) -> None:
+    file = live.folder / "doc" / ".htaccess"
+    file.write_text(HANDLER.replace("Options +ExecCGI\n", "") + HEADER)
+    report = judged(live, f"apache:{file}", "doc/b.cgi")
+    assert (ids(report), report.is_broken) == (["front.execute"], False)
+    file.write_text(HANDLER.replace("+ExecCGI", "None") + HEADER)
+    assert judged(live, f"apache:{file}", "doc/b.cgi").is_broken
 
 
 def test_a_program_s_daemon_needs_no_line_of_its_own(live: Service) -> None:

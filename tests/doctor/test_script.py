@@ -218,6 +218,17 @@ def test_a_log_that_is_not_there_is_told(machine: Fake) -> None:
     assert [id for id, _ in report.undecided] == ["script.log"]
 
 
+@pytest.mark.parametrize("kind", ["log", "program"])
+def test_a_pipe_is_not_waited_for(machine: Fake, kind: str) -> None:
+    """In containers, a server's error log is its standard error."""
+    os.mkfifo("pipe")
+    if kind == "log":
+        report = doctor(machine, error_log="pipe")
+        assert (ids(report), [id for id, _ in report.undecided]) == ([], ["script.log"])
+    else:
+        assert ids(doctor(machine, scripts=("pipe",))) == ["script.missing"]
+
+
 def test_another_request_s_words_are_not_taken(machine: Fake) -> None:
     before = apache(f"{STDERR}ValueError: first", END)
     beside = apache(f"{STDERR}KeyError: other", client=2)

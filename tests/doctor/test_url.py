@@ -199,6 +199,9 @@ def test_the_cause_comes_before_what_a_browser_sees(live: Service) -> None:
     assert report.found[1].because == "front.elsewhere"
 
 
-def test_a_url_that_is_none(live: Service) -> None:
+@pytest.mark.parametrize(
+    "url", ["localhost:80", "http://[::1", "http://x:y", "http://", "file:///x"]
+)
+def test_a_url_that_is_none(url: str) -> None:
     with pytest.raises(UseError, match="a URL as in"):
-        Url("localhost:80", "")
+        Url(url, "")

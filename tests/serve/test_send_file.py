@@ -63,6 +63,7 @@ def test_whoever_may_be_nginx(front: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("front", ["Apache/2.4", "lighttpd/1.4", "Caddy/v2", "HAProxy 2.6",
+                                   "Microsoft-IIS/10.0", "h2o/2.2.5",
                                    "gatebridge/0.1.0"])  # fmt: skip
 def test_another_server_gets_the_file_itself(front: str, folder: Path) -> None:
     assert named(parse(f"nginx={folder}"), folder / "deep/a", front=front) is None
