@@ -45,7 +45,7 @@ def test_a_sound_application(machine: Fake) -> None:
     ("1 / 0\n", "ZeroDivisionError", "mend what"),
     ("def app(:\n", "SyntaxError", "mend what"),
     ("raise SystemExit(3)\n", "SystemExit", "mend what"),
-    ("app = 3\n", "not a WSGI callable", "mend what"),
+    ("app = 3\n", "not a WSGI or ASGI callable", "mend what"),
     ("import os\nos._exit(4)\n", "ended with status 4", "mend what"),
 ])  # fmt: skip
 def test_an_application_that_cannot_be_imported(
