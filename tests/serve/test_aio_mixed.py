@@ -120,3 +120,10 @@ def test_term_ends_both(tmp_path):
             sock.sendall(live.data("fastcgi", "/pid"))
             assert json.loads(answer(sock).body) in live.workers()
     assert (tmp_path / "ended").read_text() == "shutdown\n" * 2
+
+
+def test_such_a_pool_says_that_it_does_not_multiplex(live):
+    ask = wires.record(9, wires.pair(b"FCGI_MPXS_CONNS", b""), 0)
+    with live.open("fastcgi") as sock:
+        sock.sendall(ask)
+        assert b"FCGI_MPXS_CONNS0" in sock.recv(65_536)
