@@ -60,6 +60,10 @@ STEPS = {
     "scgi.version": _MALFORMED,
     "upstream.path": "nothing if it is rare: a browser never sends it, and no back end needs it",
     "uwsgi.modifier": "leave modifier1 out of the front server's configuration, or make it 0",
+    "websocket.carried": "let nginx use uwsgi, SCGI or HTTP for its path: docs/websocket.md",
+    "websocket.malformed": _HTTP,
+    "websocket.missing": "pip install 'gatebridge[ws]', then restart the daemon",
+    "websocket.version": "let the client speak version 13 (RFC 6455), as every browser does",
     "values.malformed": _MALFORMED,
     # applications
     "app.failed": "read the traceback below: it is the application's",

@@ -12,6 +12,7 @@ from typing import Any
 
 from gatebridge.engine.pages import failure_page, new_incident
 from gatebridge.errors import AppError, PeerError
+from gatebridge.serve.aio_raw import Raw, no_upgrade, upgrade
 from gatebridge.serve.asked import Asked
 from gatebridge.serve.scoreboard import limit
 from gatebridge.wire.cgi_head import Head
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from asyncio import Future, Task
     from collections.abc import Callable
 
+    from gatebridge.engine.aseams import RawReader
     from gatebridge.serve.aio_connection import AioConnection
 
 WINDOW = 1 << 18  # bytes of a body that nobody took yet
@@ -167,7 +169,7 @@ class AioExchange(Asked):
             return
         self.gone = True
         self.left_at = self.connection.tasks.now()
-        self._over()
+        self.completes()
         self._wake_reader()
 
     def _wake_ended(self) -> None:
@@ -176,7 +178,7 @@ class AioExchange(Asked):
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _over(self) -> None:
+    def completes(self) -> None:
         """The answer is complete, or nobody's any more."""
         self.finished = True
         if self._file >= 0:
@@ -254,9 +256,9 @@ class AioExchange(Asked):
             connection.send(pieces)
         except ConnectionError:
             self.gone = True
-            self._over()
+            self.completes()
             raise
-        self._over()
+        self.completes()
         connection.answered()
 
     def file(self, head: Head, path: str) -> bool:
@@ -321,10 +323,18 @@ class AioExchange(Asked):
         if "trailers" in str((self.environ or {}).get("HTTP_TE", "")).lower():
             self.connection.trail(headers)
 
+    @property
+    def no_upgrade(self) -> str:
+        return no_upgrade(self)
+
+    def upgrade(self, head: bytes, reader: "RawReader") -> Raw:
+        self._check()
+        return upgrade(self, head, reader)
+
     def cut(self, error: BaseException) -> None:
         if not self.finished:
             self.connection.cut(self)
-            self._over()
+            self.completes()
 
     def task_done(self, task: "Task[None]") -> None:
         self.connection.tasks.done(self, task)

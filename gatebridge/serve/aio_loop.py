@@ -232,7 +232,10 @@ class AioLoop:
     def _close_idle(self, fresh_too: bool) -> int:
         left = 0
         for connection in list(self.tasks.connections.values()):
-            if not connection.untouched or connection.waits_for_input():
+            if connection.raw is not None:
+                connection.raw.reader.goes_away()
+                left += 1
+            elif not connection.untouched or connection.waits_for_input():
                 left += 1
             elif connection.deadline and not fresh_too:
                 left += 1

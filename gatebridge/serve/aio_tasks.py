@@ -210,11 +210,15 @@ class Tasks:
 
     def answered(self, exchange: AioExchange) -> None:
         """Its answer is complete, or nobody's; its task may go on."""
+        self.leaves_board(exchange)
+        exchange.log_line(monotonic())
+
+    def leaves_board(self, exchange: AioExchange) -> None:
+        """No supervisor need watch it."""
         if exchange.place is not None:
             end(exchange.place)
             self._free.append(exchange.place_at)
             exchange.place = None
-        exchange.log_line(monotonic())
 
     def done(self, exchange: AioExchange, task: "Task[None]") -> None:
         """Its coroutine has ended."""

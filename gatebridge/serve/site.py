@@ -78,9 +78,10 @@ class Site:
     """
 
     __slots__ = ("_proxy_noted", "access", "app", "bind", "body_idle_s", "builder", "elsewhere",
-                 "extra", "gate", "header_s", "is_elsewhere", "limit_body", "limits", "linger_s", "log", "name", "new_wire",
+                 "extra", "gate", "header_s", "is_elsewhere", "limit_body",
+                 "limit_message", "limits", "linger_s", "log", "name", "new_wire",
                  "order", "secure", "send_idle_s", "server", "sole", "spool_dir", "spool_floor",
-                 "spool_memory", "submit", "tcp", "tell_front")  # fmt: skip
+                 "spool_memory", "submit", "tcp", "tell_front", "websocket_ping_s")  # fmt: skip
 
     def __init__(
         self,
@@ -112,6 +113,8 @@ class Site:
         }
         self.gate = Gate(1 << 20)  # the loop's, once there is one
         self.limit_body = 1 << 30  # bytes
+        self.limit_message = 1 << 24  # bytes, of a WebSocket
+        self.websocket_ping_s = 20.0
         self.header_s, self.linger_s = 10.0, 2.0
         self.body_idle_s = self.send_idle_s = 60.0
         self.spool_memory = 1 << 20  # bytes
