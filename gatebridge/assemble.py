@@ -206,6 +206,8 @@ def _site(
         site.server = (host.strip("[]"), port)
     site.secure = listener.tls is not None
     site.limit_body = settings.limit_body
+    site.limit_message = settings.limit_message
+    site.websocket_ping_s = settings.websocket_ping
     site.header_s = settings.header_timeout
     site.body_idle_s = settings.body_timeout
     site.send_idle_s = settings.send_timeout

@@ -60,7 +60,7 @@ STEPS = {
     "scgi.version": _MALFORMED,
     "upstream.path": "nothing if it is rare: a browser never sends it, and no back end needs it",
     "uwsgi.modifier": "leave modifier1 out of the front server's configuration, or make it 0",
-    "websocket.carried": "let nginx use uwsgi, SCGI or HTTP for its path: docs/websocket.md",
+    "websocket.carried": "serve it by ASGI over uwsgi, SCGI or HTTP; docs/websocket.md says more",
     "websocket.malformed": _HTTP,
     "websocket.missing": "pip install 'gatebridge[ws]', then restart the daemon",
     "websocket.version": "let the client speak version 13 (RFC 6455), as every browser does",

@@ -68,6 +68,8 @@ VALUES = {
     "timeout": ("--timeout 30s", '"30s"', 30.0),
     "loop": ("--loop asyncio", '"asyncio"', "asyncio"),
     "disconnect_timeout": ("--disconnect-timeout 3", "3", 3.0),
+    "limit_message": ("--limit-message 1MiB", '"1MiB"', 1 << 20),
+    "websocket_ping": ("--websocket-ping 5", "5", 5.0),
     "queue_timeout": ("--queue-timeout 2s", "2", 2.0),
     "max_requests": ("--max-requests 1000", "1000", 1000),
     "max_requests_jitter": ("--max-requests-jitter 50", "50", 50),

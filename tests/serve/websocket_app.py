@@ -14,6 +14,9 @@ async def echo(name, socket):
         message = await socket.receive()
         if message["type"] == "websocket.disconnect":
             notes.append(f"echo {name} {message['code']} {message['reason']}")
+            if message["code"] == 1001:
+                with open("told", "a") as file:
+                    file.write(f"{name}\n")
             return
         await socket.send(**{key: message[key] for key in ("text", "bytes") if key in message})
 
@@ -132,6 +135,11 @@ class Socket:
 
 DOES = (echo, scope, deny, denial, close, returns, silent, fail, half, wrong, waits, flood, lazy,
         stays)  # fmt: skip
+
+
+def old(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"old"]
 
 
 async def app(scope, receive, send):

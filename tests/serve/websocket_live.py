@@ -18,7 +18,7 @@ ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 @contextmanager
 def sockets(folder: Path, *words: str, **more) -> Iterator[Aio]:
     (folder / "other.py").write_text(OTHER)
-    with aio(folder, *words, app=APP, **more) as live:
+    with aio(folder, *words, **{"app": APP, **more}) as live:
         yield live
 
 
