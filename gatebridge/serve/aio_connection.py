@@ -112,8 +112,9 @@ class AioConnection(AioSender):
                 self.settle()
 
     def next_ahead(self) -> None:
-        """The request that an HTTP client sent ahead of the answer just given."""
-        if not (self.closed or self._linger or self.exchanges or self.raw is not None):
+        """The request that an HTTP client sent ahead of the answer that has just gone out."""
+        busy = self.exchanges or self._outbox
+        if not (self.closed or self._linger or busy or self.raw is not None):
             self.dispatch(self.wire.receive(b""))
             if not self.exchanges:
                 self.settle()
@@ -121,6 +122,8 @@ class AioConnection(AioSender):
     def dispatch(self, events: list[Event]) -> None:
         """Do what events ask for. A FILTER's DATA has no place in ASGI, and is dropped."""
         for event in events:
+            if self.closed:  # it was lost over an event before this one
+                return
             if isinstance(event, Request):
                 exchange = AioExchange(self, event.id, event.complete)
                 self.exchanges[event.id] = exchange
@@ -159,6 +162,7 @@ class AioConnection(AioSender):
         pieces = self.wire.send_end(id, 0)
         self.finish(exchange)
         exchange.leaves()
+        self._wake_drainers()
         try:
             self.send(pieces)
         except ConnectionError:  # lost() was called
@@ -264,14 +268,13 @@ class AioConnection(AioSender):
         """The exchange is answered, or will never be."""
         self.exchanges.pop(exchange.id, None)
         self.served = True
-        if not exchange.ended:
-            if self.wire.closing:
-                self._linger = True
-            if self.paused:
-                self.resume()
+        if self.wire.closing and (not exchange.ended or exchange.error is not None):
+            self._linger = True
+        if self.paused:  # what comes next, be it a body's rest or a request, is to be read
+            self.resume()
 
     def answered(self) -> None:
-        """A request is; what comes next?"""
+        """A request is, or all that was kept has gone out; what comes next?"""
         if self.tasks.returned(self):
             return
         if self.site.name == "http" and not self.wire.closing:

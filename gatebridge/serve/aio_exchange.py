@@ -33,7 +33,7 @@ class AioExchange(Asked):
     """One request id of one connection.
 
     began     monotonic
-    left_at   monotonic; when the peer left while the application ran, 0.0 before
+    left_at   monotonic; when the peer left, until the task is cancelled for that; else 0.0
     running   the application's own coroutine, where the engine shows it
     place     on the scoreboard, where there is room; place_at its number
     release   close() of what the routing table returned, which frees a route's limit
@@ -68,7 +68,7 @@ class AioExchange(Asked):
         self.release: Callable[[], object] | None = None
         self._pieces: list[bytes] = []
         self._reader: Future[None] | None = None
-        self._ended_waits: list[Future[None]] = []
+        self._ended_waits: set[Future[None]] = set()
         self._file = -1  # descriptor of what is being sent
         self._file_left = 0
         self._offset = 0
@@ -84,10 +84,6 @@ class AioExchange(Asked):
         return self.gone
 
     # -- AsyncSource
-
-    @property
-    def complete(self) -> bool:
-        return self.ended
 
     def take(self) -> bytes:
         pieces = self._pieces
@@ -123,8 +119,11 @@ class AioExchange(Asked):
         if self.gone or self.finished or self.soft_gone:
             return
         waiter = self.connection.tasks.new_future()
-        self._ended_waits.append(waiter)
-        await waiter
+        self._ended_waits.add(waiter)
+        try:
+            await waiter
+        finally:  # whoever only looks, as Starlette's is_disconnected(), is cancelled each time
+            self._ended_waits.discard(waiter)
 
     # -- what the connection tells
 
@@ -173,7 +172,7 @@ class AioExchange(Asked):
         self._wake_reader()
 
     def _wake_ended(self) -> None:
-        waits, self._ended_waits = self._ended_waits, []
+        waits, self._ended_waits = self._ended_waits, set()
         for waiter in waits:
             if not waiter.done():
                 waiter.set_result(None)
@@ -333,8 +332,10 @@ class AioExchange(Asked):
 
     def cut(self, error: BaseException) -> None:
         if not self.finished:
-            self.connection.cut(self)
-            self.completes()
+            try:
+                self.connection.cut(self)
+            finally:  # also where the peer left at the same moment
+                self.completes()
 
     def task_done(self, task: "Task[None]") -> None:
         self.connection.tasks.done(self, task)

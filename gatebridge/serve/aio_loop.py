@@ -203,6 +203,8 @@ class AioLoop:
 
     def _quietly(self, function: Callable[..., Any], *words: Any) -> Any:
         """As _call(); None where the loop is blocked: it does it when it is not."""
+        if threading.current_thread() is self._thread:  # an overdue task was seen there
+            return function(*words)
         try:
             return self._call(function, *words)
         except TooLate:

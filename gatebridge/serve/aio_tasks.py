@@ -248,6 +248,7 @@ class Tasks:
             most = exchange.timeout_s or self.timeout_s
             if exchange.left_at:
                 if self.left_s and now - exchange.left_at > self.left_s:
+                    exchange.left_at = 0.0  # once: it may have to wait while it tidies up
                     self.cancel(exchange)
             elif most and not exchange.finished and now - exchange.began > most:
                 self._time_out(exchange, most, now)
