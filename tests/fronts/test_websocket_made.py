@@ -1,5 +1,6 @@
 """WebSockets through each front server, as ``gatebridge conf`` writes its configuration."""
 
+import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.fronts.servers import free_port, start
 from tests.fronts.sites import Ground, Site, Sockets
 from tests.serve.aio_live import DEADLINE_S
 from tests.serve.websocket_live import connected, sockets
+from tests.suite import wires
 
 
 def upgrading(place, form: str) -> str:
@@ -34,6 +36,16 @@ SITES: tuple[tuple[Callable, Site], ...] = (
     (haproxy.start, made(haproxy_text.config, "haproxy-http-made-root")),
     (generated_apache.start, made(upgrading, "apache-http-made-root")),
 )
+
+
+def asked(port: int, path: str, upgrade: str) -> str:
+    """What the application sees of a request with another Upgrade."""
+    more = (("Upgrade", upgrade), ("Connection", "Upgrade, HTTP2-Settings"))
+    request = wires.Req("GET", path, more, None)
+    sock = wires.connect(("127.0.0.1", port))
+    found = wires.http_exchange(sock, request, "", "localhost", None, to_end=False)
+    assert found.status == 200
+    return json.loads(found.body)["headers"]
 
 
 @pytest.mark.parametrize(("begin", "site"), SITES, ids=[site.name for _, site in SITES])
@@ -62,5 +74,9 @@ def test_messages_pass(
                 for message in ("hello", b"x" * 300_000):
                     ws.send(message)
                     assert ws.recv(DEADLINE_S) == message
+            if site.name.startswith("nginx-http"):
+                seen = asked(server.ports[0], f"{site.mount}/scope", "h2c")
+                assert "b'upgrade'" not in seen
+                assert "b'connection'" not in seen
         finally:
             server.stop()
