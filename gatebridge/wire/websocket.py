@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.events import (
+# a build has no wsproto, and reads the types of this module all the same
+from wsproto.connection import (  # type: ignore[import-not-found,unused-ignore]
+    Connection,
+    ConnectionState,
+    ConnectionType,
+)
+from wsproto.events import (  # type: ignore[import-not-found,unused-ignore]
     BytesMessage,
     CloseConnection,
     Ping,
     Pong,
     TextMessage,
 )
-from wsproto.frame_protocol import CloseReason
+from wsproto.frame_protocol import CloseReason  # type: ignore[import-not-found,unused-ignore]
 
 NORMAL = 1000
 GOING_AWAY = 1001
