@@ -82,7 +82,7 @@ STEPS = {
     "start_response.missing": "let the application call start_response() before it gives a body",
     "start_response.twice": "let the application call it once, or again with exc_info",
     "status.malformed": "let the application give three digits, a space and a reason",
-    "status.type": "let the application give its status as str",
+    "status.type": "let the application give its status as str, an ASGI one as int",
     # programs
     "head.chunked": "let the program leave Transfer-Encoding out",
     "head.malformed": _PROGRAM,

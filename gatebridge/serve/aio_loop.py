@@ -84,13 +84,22 @@ class AioLoop:
         self.loop = self.tasks.loop = new_event_loop(kind)
         self.loop.set_exception_handler(self._unhandled)
         self._thread = threading.Thread(target=self._run, name="gatebridge-asyncio", daemon=True)
-        self._started = False
+        self._started = self._ends = False
 
     # -- the thread
 
     def _run(self) -> None:
+        """Until stop(): a task that calls sys.exit(), or stops the loop, ends no worker."""
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        while not (self._ends or self.loop.is_closed()):
+            error: BaseException | None = None
+            try:
+                self.loop.run_forever()
+            except BaseException as left:
+                error = left
+            if not self._ends:
+                said = "the application has left the event loop, which goes on"
+                self._unhandled(self.loop, {"message": said, "exception": error})
 
     def startup(self) -> None:
         """Begin the loop and the applications. raises what their startup() does"""
@@ -316,6 +325,7 @@ class AioLoop:
             self.log.line(ERROR, f"lifespan.shutdown did not end in {_END_S:g} s")
         except Exception as error:
             self.log.fault("asyncio", error)
+        self._ends = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(_ANSWER_S)
         if not self._thread.is_alive():

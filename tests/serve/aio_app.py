@@ -5,6 +5,7 @@ import gc
 import hashlib
 import json
 import os
+import sys
 import threading
 
 notes = []
@@ -103,6 +104,20 @@ async def look(name, receive, send):
     await answer(send, len([one for one in held if one.cancelled()]))
 
 
+async def leaves_the_loop(name, receive, send):
+    async def leave():
+        sys.exit(3)
+
+    loop = asyncio.get_running_loop()
+    if name == "task":
+        STATE[name] = loop.create_task(leave())
+    elif name == "callback":
+        loop.call_soon(sys.exit, 4)
+    else:
+        loop.stop()
+    await answer(send, b"answered")
+
+
 async def until_gone(name, receive, send):
     await read(receive)
     notes.append(f"gone {name} in")
@@ -170,6 +185,7 @@ async def app(scope, receive, send):
         "hold": hold,
         "tidy": tidy,
         "look": look,
+        "leave": leaves_the_loop,
         "gone": until_gone,
         "slowly": slowly,
         "stream": stream,

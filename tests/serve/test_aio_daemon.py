@@ -107,6 +107,18 @@ def test_the_event_loop_is_chosen(tmp_path, kind, module):
         assert live.ask_over("fastcgi", "/echo", b"x" * 300_000).status == 200
 
 
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+def test_no_application_leaves_the_event_loop(tmp_path, kind):
+    pytest.importorskip(kind)
+    with aio(tmp_path, "--loop", kind) as live:
+        worker = live.workers()
+        for how in ("task", "callback", "stop"):
+            assert live.ask(f"/leave/{how}") == "answered"
+            assert live.ask("/hello") == "hello"
+        assert live.workers() == worker
+        live.until(lambda: live.log().count("which goes on") == 3)
+
+
 def test_routes_status_and_refusals_stand_before_an_application(tmp_path):
     words = ("--mount", "/two=shop:app", "--status-path", "/status", "--ping-path", "/ping")
     with aio(tmp_path, *words, "--status-allow", "*") as live:
