@@ -183,13 +183,6 @@ def _site(
     log: WorkerLog,
     access: AccessLog | None,
 ) -> Site:
-    limits = Limits(
-        params=settings.limit_params,
-        pairs=settings.limit_pairs,
-        requests=calls_at_once(settings) + settings.max_queue,
-        connections=settings.limit_connections,
-        multiplex=settings.multiplex,
-    )
     trusted = tuple([item for item in settings.forwarded_allow_ips.split(",") if item])
     builder = Builder(
         mount=settings.mount,
@@ -201,12 +194,15 @@ def _site(
     )
     LISTENERS[listener.text] = builder
     name = listener.bind.protocol
-    site = Site(name, listener.text, listener.tcp, WIRES[name], limits, builder, app, log, access)
+    limits, new_wire = _limits(settings), WIRES[name]
+    site = Site(name, listener.text, listener.tcp, new_wire, limits, builder, app, log, access)
     if listener.tcp:
         host, _, port = listener.text.rpartition("://")[2].rpartition(":")
         site.server = (host.strip("[]"), port)
     site.secure = listener.tls is not None
     site.limit_body = settings.limit_body
+    site.limit_message = settings.limit_message
+    site.websocket_ping_s = settings.websocket_ping
     site.header_s = settings.header_timeout
     site.body_idle_s = settings.body_timeout
     site.send_idle_s = settings.send_timeout
@@ -215,3 +211,13 @@ def _site(
     site.spool_floor = settings.spool_floor
     site.send_file = send_file(settings.send_file)
     return site
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        params=settings.limit_params,
+        pairs=settings.limit_pairs,
+        requests=calls_at_once(settings) + settings.max_queue,
+        connections=settings.limit_connections,
+        multiplex=settings.multiplex,
+    )

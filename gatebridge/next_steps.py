@@ -60,6 +60,10 @@ STEPS = {
     "scgi.version": _MALFORMED,
     "upstream.path": "nothing if it is rare: a browser never sends it, and no back end needs it",
     "uwsgi.modifier": "leave modifier1 out of the front server's configuration, or make it 0",
+    "websocket.carried": "serve it by ASGI over uwsgi, SCGI or HTTP; docs/websocket.md says more",
+    "websocket.malformed": _HTTP,
+    "websocket.missing": "pip install 'gatebridge[ws]', then restart the daemon",
+    "websocket.version": "let the client speak version 13 (RFC 6455), as every browser does",
     "values.malformed": _MALFORMED,
     # applications
     "app.failed": "read the traceback below: it is the application's",
@@ -78,7 +82,7 @@ STEPS = {
     "start_response.missing": "let the application call start_response() before it gives a body",
     "start_response.twice": "let the application call it once, or again with exc_info",
     "status.malformed": "let the application give three digits, a space and a reason",
-    "status.type": "let the application give its status as str",
+    "status.type": "let the application give its status as str, an ASGI one as int",
     # programs
     "head.chunked": "let the program leave Transfer-Encoding out",
     "head.malformed": _PROGRAM,

@@ -182,6 +182,14 @@ class Settings:
         placeholder="BYTES",
         table="limits",
     )
+    limit_message: int = option(
+        1 << 24,
+        "Largest message of a WebSocket that a client may send; closed with 1009 beyond. 0 for no "
+        "end.",
+        unit="bytes",
+        placeholder="BYTES",
+        table="limits",
+    )
     limit_connections: int = option(
         4096,
         "Connections at once, told to FCGI_GET_VALUES.",
@@ -303,6 +311,14 @@ class Settings:
         10.0,
         "Asynchronous applications: time that a request goes on after its client has left; then "
         "its task is cancelled. 0 for no end.",
+        unit="s",
+        placeholder="S",
+        table="limits",
+    )
+    websocket_ping: float = option(
+        20.0,
+        "WebSockets: time between two pings; a client that says nothing in between is taken for "
+        "gone. 0 for none.",
         unit="s",
         placeholder="S",
         table="limits",

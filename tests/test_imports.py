@@ -105,6 +105,7 @@ ONLY = (
     ("click", ("gatebridge.cli",), "the rest is a library"),
     ("rich", ("gatebridge.cli",), "the rest is a library"),
     ("h11", ("gatebridge.wire.http", "gatebridge.wire.http_head"), "HTTP is spoken there"),
+    ("wsproto", ("gatebridge.wire.websocket",), "WebSocket frames are read there"),
     ("tomllib", ("gatebridge.config",), "one place reads files of options"),
     ("subprocess", ("gatebridge.apps", "gatebridge.serve", "gatebridge.shim",
                     "gatebridge.front_check", "gatebridge.relay_build", "gatebridge.shim_check"),

@@ -108,7 +108,7 @@ def as_application(app: Any, interface: Interface, target: str) -> Application:
         from gatebridge.engine.asgi import Asgi  # as below
         from gatebridge.engine.tornado import TornadoAsgi
 
-        return Asgi(TornadoAsgi(app), False, True, None)  # its routes lie below the mount
+        return Asgi(TornadoAsgi(app), False, True, None, False)  # its routes lie below the mount
     return _asgi(app, interface, kind == "asgi2")
 
 

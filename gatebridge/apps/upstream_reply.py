@@ -129,7 +129,7 @@ class HttpReply:
         fields = [_field(line) for line in lines[1:] if line]
         if len(fields) > _MOST_FIELDS:
             raise AppError("upstream.too_big", f"its head has {len(fields)} fields")
-        named = _tokens(fields, "connection")
+        named = {word for word in _words(fields, "connection") if word}
         # A Status field is for CGI, and would be read as one by the front server.
         gone = _OF_CONNECTION | named - {"content-length", "content-type"} | {"status"}
         self.headers = [one for one in fields if one[0].lower() not in gone]
@@ -139,12 +139,12 @@ class HttpReply:
 
     def _frame(self, fields: Headers, version: str, code: str) -> None:
         """RFC 9112 section 6.3: where the body ends."""
-        codings = _tokens(fields, "transfer-encoding")
+        codings = _words(fields, "transfer-encoding")
         lengths = [value for name, value in fields if name.lower() == "content-length"]
         if len(set(lengths)) > 1 or (codings and lengths):
             raise AppError("upstream.framing", "it says the length of its answer twice")
-        if codings and (codings != {"chunked"} or version == "HTTP/1.0"):
-            raise AppError("upstream.framing", f"transfer coding {', '.join(sorted(codings))!r}")
+        if codings and (codings != ["chunked"] or version == "HTTP/1.0"):
+            raise AppError("upstream.framing", f"transfer coding {', '.join(codings)[:64]!r}")
         if lengths:
             try:
                 self.length = decimal(lengths[0], MAX_LENGTH)
@@ -213,11 +213,10 @@ def _field(line: str) -> tuple[str, str]:
     return name, value
 
 
-def _tokens(fields: Headers, wanted: str) -> frozenset[str]:
-    """The words of a list header, in small letters."""
+def _words(fields: Headers, wanted: str) -> list[str]:
+    """The words of a list header, in small letters; at least "" where there is such a field."""
     values = [value for name, value in fields if name.lower() == wanted]
-    words = [word.strip(" \t").lower() for word in ",".join(values).split(",")]
-    return frozenset([word for word in words if word])
+    return [word.strip(" \t").lower() for value in values for word in value.split(",")]
 
 
 class FastCgiReply:
@@ -274,7 +273,10 @@ class FastCgiReply:
         self.headers = [one for one in head.headers if one[0].lower() not in _OF_CONNECTION]
         for name, value in head.headers:
             if name.lower() == "content-length":
-                self.length = decimal(value, MAX_LENGTH)  # parse_head() has read it
+                length = decimal(value, MAX_LENGTH)  # parse_head() has read it
+                if self.length not in (-1, length):
+                    raise AppError("upstream.framing", "it says the length of its answer twice")
+                self.length = length
         if head.status[:3] in ("204", "304"):
             self._is_bodiless = True
 

@@ -78,7 +78,10 @@ class Talk:
     def _step(self) -> bytes:
         data = self._receive()
         if data:
-            return self.reply.receive(data)
+            data = self.reply.receive(data)
+            if not data and self._gone():  # an endless error stream comes without a pause
+                raise ConnectionResetError("the client has left")
+            return data
         self.reply.keeps = False
         self.reply.finish()
         return b""

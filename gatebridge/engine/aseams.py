@@ -98,6 +98,62 @@ class AsyncOut(Protocol):
         """One line for the operator: something of this answer was put right."""
 
 
+class RawReader(Protocol):
+    """Who gets a connection's bytes behind a 101."""
+
+    def received(self, data: bytes) -> None:
+        """What came; b"" once nothing more will, which may be said twice."""
+
+    def goes_away(self) -> None:
+        """The worker ends: say goodbye, soon."""
+
+
+class RawBytes(Protocol):
+    """A connection behind its 101.
+
+    early   bytes that came before it
+    most    bytes of one message that the operator allows, 0 for any number
+    ping_s  between two pings, 0.0 for none
+    paused  the peer is not read from
+    """
+
+    early: bytes
+    most: int
+    ping_s: float
+
+    @property
+    def paused(self) -> bool: ...
+
+    def send(self, data: bytes) -> None:
+        """Raises ConnectionError once the peer has left."""
+
+    def pause(self) -> None:
+        """Take no more from the peer."""
+
+    def resume(self) -> None:
+        """Go on."""
+
+    def end(self, unread: bool, left: bool) -> None:
+        """Close when all is sent.
+
+        unread  the peer may be sending: let it read the end first
+        left    it was not the application that ended it, so it has a grace to find out
+        """
+
+
+class Upgradable(AsyncOut, Protocol):
+    """An AsyncOut whose connection may become another protocol's.
+
+    no_upgrade  why it cannot; "" where it can
+    """
+
+    @property
+    def no_upgrade(self) -> str: ...
+
+    def upgrade(self, head: bytes, reader: RawReader) -> RawBytes:
+        """Send a 101 and give bytes to reader from now on. drain() and congested still hold."""
+
+
 class AsyncEngine(Protocol):
     """What serves an application in an event loop: engine.asgi.Asgi, or one for Tornado.
 

@@ -17,6 +17,9 @@ _STATUS = {  # by the code of a PeerError, else by the part before its dot, else
     "params.late": "400 Bad Request",
     "queue": "503 Service Unavailable",
     "route.busy": "503 Service Unavailable",
+    "websocket.carried": "501 Not Implemented",
+    "websocket.missing": "501 Not Implemented",
+    "websocket.version": "426 Upgrade Required",
 }
 
 
@@ -50,5 +53,7 @@ def refusal_page(error: PeerError, incident: str, is_head: bool) -> tuple[Head, 
     """The answer to a request that cannot be served."""
     status = _STATUS.get(error.code) or _STATUS.get(error.code.partition(".")[0], "400 Bad Request")
     headers = [("Retry-After", "1")] if status.startswith("503") else []
+    if error.code == "websocket.version":
+        headers = [("Sec-WebSocket-Version", "13")]
     line = f"The request was refused. The server's log tells more under incident {incident}."
     return page(status, [line], is_head, headers)

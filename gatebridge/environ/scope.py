@@ -64,6 +64,17 @@ def http_scope(
     }
 
 
+def websocket_scope(
+    request: Request, environ: dict[str, object], version: str, strip: bool
+) -> "dict[str, Any]":
+    """The same for the opening of a WebSocket, but for ``subprotocols``."""
+    scope = http_scope(request, environ, version, strip)
+    scope["type"] = "websocket"
+    scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
+    del scope["method"]
+    return scope
+
+
 def _text(path: str) -> str:
     """Latin-1 bytes of a path as the UTF-8 that they most likely are."""
     return path.encode("latin-1").decode("utf-8", "replace")

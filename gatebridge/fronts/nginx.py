@@ -219,9 +219,24 @@ def _server(place: Place) -> list[str]:
         ),
         *_files(place, ""),
         "",
+        *_upgrade(place),
         *_location(place, ""),
     ]
     return lines
+
+
+def _upgrade(place: Place) -> list[str]:
+    """Outside of the location, where an ``if`` changes nothing but variables."""
+    if place.protocol != "http":
+        return []
+    inside = ["set $gatebridge_connection upgrade;", "set $gatebridge_upgrade websocket;"]
+    lines = because(
+        "a WebSocket's Upgrade is passed on, no other: h2c would hide requests from this server",
+        'set $gatebridge_connection "";',
+        'set $gatebridge_upgrade "";',
+        *braces('if ($http_upgrade ~* "^websocket$")', inside),
+    )
+    return [*lines, ""]
 
 
 def _location_form(place: Place) -> list[str]:
@@ -229,7 +244,8 @@ def _location_form(place: Place) -> list[str]:
         instead = "several need an upstream outside of the server block: leave the form out"
         raise unsupported("nginx in the form location", "reach several back ends", instead)
     head = f"# {place.name}: for a server block of yours, before its other ~ locations."
-    return [head, *_files(place, "location"), *_location(place, "location")]
+    lines = [*_files(place, "location"), *_upgrade(place), *_location(place, "location")]
+    return [head, *lines]
 
 
 def _files(place: Place, form: str) -> list[str]:
@@ -292,8 +308,13 @@ def _pass(place: Place, form: str) -> list[str]:
         reason = "the daemon keeps the connection; and nginx sees an answer that ends too early"
         lines += because(reason, "fastcgi_keep_conn on;")
     if kind == "proxy":
-        reason = "what kept connections need"
-        lines += because(reason, "proxy_http_version 1.1;", 'proxy_set_header Connection "";')
+        reason = "what kept connections need, and WebSockets"
+        lines += because(
+            reason,
+            "proxy_http_version 1.1;",
+            "proxy_set_header Connection $gatebridge_connection;",
+            "proxy_set_header Upgrade $gatebridge_upgrade;",
+        )
     return lines
 
 

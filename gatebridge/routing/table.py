@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from gatebridge.engine.seams import Application
 
 
+_DECIDED = "gatebridge.side"  # (number of the line, whether its new side answers), in environ
+
+
 class Switches(Protocol):
     """Which side of each migrating route answers now; others may change it at any moment."""
 
@@ -132,7 +135,7 @@ class Table:
             environ["SCRIPT_NAME"] = script + path[:end]
             environ["PATH_INFO"] = path[end:]
         application, name = line.application, line.name
-        if line.new is not None and self._is_new(line.route):
+        if line.new is not None and self._moves(number, environ):
             application, name = line.new, line.new_name
         environ["gatebridge.route"] = name
         if line.is_limited:
@@ -154,14 +157,21 @@ class Table:
         return line.new_name if moves else line.name, script + path[:end], path[end:]
 
     def answers(self, environ: dict[str, Any]) -> Application | None:
-        """Who would answer now; None: no rule fits. environ stays as it is."""
+        """Who answers; None: no rule fits.
+
+        The call that follows with this environ keeps to it, whatever is switched meanwhile, and
+        counts it no second time.
+        """
         host = _host_of(environ) if self._matcher.has_hosts else ""
         path = environ.get("PATH_INFO", "")
         number, _ = self._matcher.look(host, environ.get("REQUEST_METHOD", "GET"), path)
         if number < 0:
             return None
         line = self._lines[number]
-        moves = line.new is not None and self._is_new(line.route)
+        if line.new is None:
+            return line.application
+        moves = self._is_new(line.route)
+        environ[_DECIDED] = (number, moves)
         return line.new if moves else line.application
 
     def find(self, host: str, method: str, path: str) -> tuple[Route | None, str]:
@@ -185,6 +195,13 @@ class Table:
             rules = "; ".join(str(self.routes[one].rule) for one in passed)
             why += f"; not for {method} and so passed over: {rules}"
         return self.routes[number], why
+
+    def _moves(self, number: int, environ: dict[str, Any]) -> bool:
+        """Whether the new side of a migrating line answers."""
+        decided = environ.pop(_DECIDED, None)
+        if decided is not None and decided[0] == number:
+            return bool(decided[1])
+        return self._is_new(self._lines[number].route)
 
     def _is_new(self, migrating: Route) -> bool:
         return self._switches is not None and self._switches.is_new(migrating.switch)

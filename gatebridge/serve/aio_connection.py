@@ -27,8 +27,7 @@ from gatebridge.wire.events import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from gatebridge.serve.aio_raw import Raw
     from gatebridge.serve.aio_tasks import Tasks
     from gatebridge.serve.site import Site, Wire
 
@@ -47,8 +46,8 @@ class AioConnection(AioSender):
     served    some request was answered
     """
 
-    __slots__ = ("_doomed", "_linger", "_raw", "_reads", "deadline", "eof", "exchanges", "paused",
-                 "peer", "served")  # fmt: skip
+    __slots__ = ("_doomed", "_linger", "_reads", "deadline", "eof", "exchanges", "paused",
+                 "peer", "raw", "served")  # fmt: skip
 
     def __init__(
         self,
@@ -68,7 +67,7 @@ class AioConnection(AioSender):
         self._doomed = 0.0  # monotonic; an answer failed half-way beside others: close soon
         self._linger = False  # the answer is out; drop what still comes, then close
         self._reads = False  # the event loop watches for input
-        self._raw: Callable[[bytes], object] | None = None
+        self.raw: Raw | None = None  # behind a 101
 
     # -- receiving
 
@@ -105,16 +104,17 @@ class AioConnection(AioSender):
             return
         if not data:
             self.ends()
-        elif self._raw is not None:
-            self._raw(data)
+        elif self.raw is not None:
+            self.raw.reader.received(data)
         elif not self._linger:
             self.dispatch(self.wire.receive(data))
             if not self.exchanges:
                 self.settle()
 
     def next_ahead(self) -> None:
-        """The request that an HTTP client sent ahead of the answer just given."""
-        if not (self.closed or self._linger or self.exchanges or self._raw is not None):
+        """The request that an HTTP client sent ahead of the answer that has just gone out."""
+        busy = self.exchanges or self._outbox
+        if not (self.closed or self._linger or busy or self.raw is not None):
             self.dispatch(self.wire.receive(b""))
             if not self.exchanges:
                 self.settle()
@@ -122,6 +122,8 @@ class AioConnection(AioSender):
     def dispatch(self, events: list[Event]) -> None:
         """Do what events ask for. A FILTER's DATA has no place in ASGI, and is dropped."""
         for event in events:
+            if self.closed:  # it was lost over an event before this one
+                return
             if isinstance(event, Request):
                 exchange = AioExchange(self, event.id, event.complete)
                 self.exchanges[event.id] = exchange
@@ -160,6 +162,7 @@ class AioConnection(AioSender):
         pieces = self.wire.send_end(id, 0)
         self.finish(exchange)
         exchange.leaves()
+        self._wake_drainers()
         try:
             self.send(pieces)
         except ConnectionError:  # lost() was called
@@ -198,8 +201,8 @@ class AioConnection(AioSender):
         """
         self.eof = True
         self._unwatch()
-        if self._raw is not None:
-            self._raw(b"")
+        if self.raw is not None:
+            self.raw.reader.received(b"")
             return
         for exchange in list(self.exchanges.values()):
             if not exchange.ended:
@@ -265,14 +268,13 @@ class AioConnection(AioSender):
         """The exchange is answered, or will never be."""
         self.exchanges.pop(exchange.id, None)
         self.served = True
-        if not exchange.ended:
-            if self.wire.closing:
-                self._linger = True
-            if self.paused:
-                self.resume()
+        if self.wire.closing and (not exchange.ended or exchange.error is not None):
+            self._linger = True
+        if self.paused:  # what comes next, be it a body's rest or a request, is to be read
+            self.resume()
 
     def answered(self) -> None:
-        """A request is; what comes next?"""
+        """A request is, or all that was kept has gone out; what comes next?"""
         if self.tasks.returned(self):
             return
         if self.site.name == "http" and not self.wire.closing:
@@ -282,7 +284,7 @@ class AioConnection(AioSender):
 
     def settle(self) -> None:
         """Nothing is under way perhaps: wait for the next request, or close."""
-        if self.closed or self.exchanges or self._outbox or self._raw is not None:
+        if self.closed or self.exchanges or self._outbox or self.raw is not None:
             return
         wire = self.wire
         if self.eof or self._doomed or (wire.closing and not self._linger):
@@ -315,14 +317,14 @@ class AioConnection(AioSender):
         """Nothing is under way, and no byte of the next request is read: it may move."""
         if self.exchanges or self.eof or self.closed or self._linger or self._outbox:
             return False
-        return not (self._doomed or self._raw is not None or self.wire.busy or self.wire.closing)
+        return not (self._doomed or self.raw is not None or self.wire.busy or self.wire.closing)
 
     @property
     def returns(self) -> bool:
         """Nothing is under way or to be sent, and a further request may come."""
         if self.exchanges or self.eof or self.closed or self._linger or self._outbox:
             return False
-        return not (self._doomed or self._raw is not None or self.wire.closing)
+        return not (self._doomed or self.raw is not None or self.wire.closing)
 
     def waits_for_input(self) -> bool:
         """Tell whether bytes wait to be received."""
@@ -349,14 +351,21 @@ class AioConnection(AioSender):
             if exchange.idle_since and now - exchange.idle_since > self.site.body_idle_s:
                 exchange.fail_body(PeerError("body.timeout", "its body did not come"))
 
-    def take_over(self, receive: "Callable[[bytes], object]") -> None:
-        """From now on bytes go to receive(), b"" at their end, and send() sends them as they are.
-
-        For what comes after an upgrade; whoever takes over calls close() in the end.
-        """
-        self._raw = receive
+    def take_over(self, raw: "Raw") -> None:
+        """From now on bytes go to raw.reader, and send() sends them as they are: it was a 101."""
+        self.raw = raw
         self.deadline = 0.0
         self.watch()
+
+    def leave_raw(self, unread: bool) -> None:
+        """Close once all is sent; with unread once the peer has had time to read that, too."""
+        if self.raw is not None and not self.closed:
+            self.raw = None
+            self.exchanges.clear()
+            self.paused = False
+            self._linger = unread
+            self._doomed = 0.0 if unread else self.tasks.now()
+            self.settle()
 
     def detach(self) -> int:
         """Give the descriptor up to somebody else; it stays open. Returns it."""
@@ -375,9 +384,9 @@ class AioConnection(AioSender):
         self._outbox_size = 0
         self.drop_all()
         self._wake_drainers()
-        raw, self._raw = self._raw, None
+        raw, self.raw = self.raw, None
         if raw is not None:
-            raw(b"")
+            raw.reader.received(b"")
 
     def _forget(self) -> None:
         self.closed = True

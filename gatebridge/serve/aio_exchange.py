@@ -12,6 +12,7 @@ from typing import Any
 
 from gatebridge.engine.pages import failure_page, new_incident
 from gatebridge.errors import AppError, PeerError
+from gatebridge.serve.aio_raw import Raw, no_upgrade, upgrade
 from gatebridge.serve.asked import Asked
 from gatebridge.serve.scoreboard import limit
 from gatebridge.wire.cgi_head import Head
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from asyncio import Future, Task
     from collections.abc import Callable
 
+    from gatebridge.engine.aseams import RawReader
     from gatebridge.serve.aio_connection import AioConnection
 
 WINDOW = 1 << 18  # bytes of a body that nobody took yet
@@ -31,7 +33,7 @@ class AioExchange(Asked):
     """One request id of one connection.
 
     began     monotonic
-    left_at   monotonic; when the peer left while the application ran, 0.0 before
+    left_at   monotonic; when the peer left, until the task is cancelled for that; else 0.0
     running   the application's own coroutine, where the engine shows it
     place     on the scoreboard, where there is room; place_at its number
     release   close() of what the routing table returned, which frees a route's limit
@@ -66,7 +68,7 @@ class AioExchange(Asked):
         self.release: Callable[[], object] | None = None
         self._pieces: list[bytes] = []
         self._reader: Future[None] | None = None
-        self._ended_waits: list[Future[None]] = []
+        self._ended_waits: set[Future[None]] = set()
         self._file = -1  # descriptor of what is being sent
         self._file_left = 0
         self._offset = 0
@@ -82,10 +84,6 @@ class AioExchange(Asked):
         return self.gone
 
     # -- AsyncSource
-
-    @property
-    def complete(self) -> bool:
-        return self.ended
 
     def take(self) -> bytes:
         pieces = self._pieces
@@ -121,8 +119,11 @@ class AioExchange(Asked):
         if self.gone or self.finished or self.soft_gone:
             return
         waiter = self.connection.tasks.new_future()
-        self._ended_waits.append(waiter)
-        await waiter
+        self._ended_waits.add(waiter)
+        try:
+            await waiter
+        finally:  # whoever only looks, as Starlette's is_disconnected(), is cancelled each time
+            self._ended_waits.discard(waiter)
 
     # -- what the connection tells
 
@@ -167,16 +168,16 @@ class AioExchange(Asked):
             return
         self.gone = True
         self.left_at = self.connection.tasks.now()
-        self._over()
+        self.completes()
         self._wake_reader()
 
     def _wake_ended(self) -> None:
-        waits, self._ended_waits = self._ended_waits, []
+        waits, self._ended_waits = self._ended_waits, set()
         for waiter in waits:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _over(self) -> None:
+    def completes(self) -> None:
         """The answer is complete, or nobody's any more."""
         self.finished = True
         if self._file >= 0:
@@ -254,9 +255,9 @@ class AioExchange(Asked):
             connection.send(pieces)
         except ConnectionError:
             self.gone = True
-            self._over()
+            self.completes()
             raise
-        self._over()
+        self.completes()
         connection.answered()
 
     def file(self, head: Head, path: str) -> bool:
@@ -321,10 +322,20 @@ class AioExchange(Asked):
         if "trailers" in str((self.environ or {}).get("HTTP_TE", "")).lower():
             self.connection.trail(headers)
 
+    @property
+    def no_upgrade(self) -> str:
+        return no_upgrade(self)
+
+    def upgrade(self, head: bytes, reader: "RawReader") -> Raw:
+        self._check()
+        return upgrade(self, head, reader)
+
     def cut(self, error: BaseException) -> None:
         if not self.finished:
-            self.connection.cut(self)
-            self._over()
+            try:
+                self.connection.cut(self)
+            finally:  # also where the peer left at the same moment
+                self.completes()
 
     def task_done(self, task: "Task[None]") -> None:
         self.connection.tasks.done(self, task)

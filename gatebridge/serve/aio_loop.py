@@ -84,13 +84,22 @@ class AioLoop:
         self.loop = self.tasks.loop = new_event_loop(kind)
         self.loop.set_exception_handler(self._unhandled)
         self._thread = threading.Thread(target=self._run, name="gatebridge-asyncio", daemon=True)
-        self._started = False
+        self._started = self._ends = False
 
     # -- the thread
 
     def _run(self) -> None:
+        """Until stop(): a task that calls sys.exit(), or stops the loop, ends no worker."""
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        while not (self._ends or self.loop.is_closed()):
+            error: BaseException | None = None
+            try:
+                self.loop.run_forever()
+            except BaseException as left:
+                error = left
+            if not self._ends:
+                said = "the application has left the event loop, which goes on"
+                self._unhandled(self.loop, {"message": said, "exception": error})
 
     def startup(self) -> None:
         """Begin the loop and the applications. raises what their startup() does"""
@@ -203,6 +212,8 @@ class AioLoop:
 
     def _quietly(self, function: Callable[..., Any], *words: Any) -> Any:
         """As _call(); None where the loop is blocked: it does it when it is not."""
+        if threading.current_thread() is self._thread:  # an overdue task was seen there
+            return function(*words)
         try:
             return self._call(function, *words)
         except TooLate:
@@ -232,7 +243,10 @@ class AioLoop:
     def _close_idle(self, fresh_too: bool) -> int:
         left = 0
         for connection in list(self.tasks.connections.values()):
-            if not connection.untouched or connection.waits_for_input():
+            if connection.raw is not None:
+                connection.raw.reader.goes_away()
+                left += 1
+            elif not connection.untouched or connection.waits_for_input():
                 left += 1
             elif connection.deadline and not fresh_too:
                 left += 1
@@ -311,6 +325,7 @@ class AioLoop:
             self.log.line(ERROR, f"lifespan.shutdown did not end in {_END_S:g} s")
         except Exception as error:
             self.log.fault("asyncio", error)
+        self._ends = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(_ANSWER_S)
         if not self._thread.is_alive():

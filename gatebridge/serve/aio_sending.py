@@ -58,8 +58,8 @@ class AioSender:
         """Nothing can be sent any more."""
         raise NotImplementedError
 
-    def settle(self) -> None:
-        """All is sent: what is to become of the connection?"""
+    def answered(self) -> None:
+        """All is sent: what comes next?"""
         raise NotImplementedError
 
     @property
@@ -143,7 +143,7 @@ class AioSender:
             for exchange in self._pumped[:]:
                 self.pump(exchange)
         if not (outbox or self.closed):
-            self.settle()
+            self.answered()
 
     def pump(self, exchange: "AioExchange") -> None:
         """Go on with a file that an exchange sends."""

@@ -223,11 +223,15 @@ class Tasks:
 
     def answered(self, exchange: AioExchange) -> None:
         """Its answer is complete, or nobody's; its task may go on."""
+        self.leaves_board(exchange)
+        exchange.log_line(monotonic())
+
+    def leaves_board(self, exchange: AioExchange) -> None:
+        """No supervisor need watch it."""
         if exchange.place is not None:
             end(exchange.place)
             self._free.append(exchange.place_at)
             exchange.place = None
-        exchange.log_line(monotonic())
 
     def done(self, exchange: AioExchange, task: "Task[None]") -> None:
         """Its coroutine has ended."""
@@ -257,6 +261,7 @@ class Tasks:
             most = exchange.timeout_s or self.timeout_s
             if exchange.left_at:
                 if self.left_s and now - exchange.left_at > self.left_s:
+                    exchange.left_at = 0.0  # once: it may have to wait while it tidies up
                     self.cancel(exchange)
             elif most and not exchange.finished and now - exchange.began > most:
                 self._time_out(exchange, most, now)

@@ -16,9 +16,14 @@ _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 def make_pair(host: str) -> tuple[bytes, bytes]:
     """(certificate, private key), both PEM. raises ConfigError("tls.adhoc")"""
     try:
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography import x509  # type: ignore[import-not-found,unused-ignore]
+        from cryptography.hazmat.primitives import (  # type: ignore[import-not-found,unused-ignore]
+            hashes,
+            serialization,
+        )
+        from cryptography.hazmat.primitives.asymmetric import (  # type: ignore[import-not-found,unused-ignore]
+            ec,
+        )
     except ImportError as error:
         why = f"a certificate of its own needs cryptography: {error}"
         raise ConfigError("tls.adhoc", f"{why}; pip install cryptography, or name files") from None

@@ -16,6 +16,7 @@ from gatebridge.serve.exchange import DataSource, Errors
 from gatebridge.serve.gate import Gate
 from gatebridge.serve.request_id import request_id
 from gatebridge.wire.events import FILTER, UNKNOWN_LENGTH
+from gatebridge.wire.upgrade import wants_websocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,10 +80,10 @@ class Site:
     """
 
     __slots__ = ("_proxy_noted", "access", "app", "bind", "body_idle_s", "builder", "elsewhere",
-                 "extra", "gate", "header_s", "is_elsewhere", "limit_body", "limits", "linger_s",
-                 "log", "name", "new_wire", "order", "secure", "send_file", "send_idle_s", "server",
-                 "sole", "spool_dir", "spool_floor", "spool_memory", "submit", "tcp",
-                 "tell_front")  # fmt: skip
+                 "extra", "gate", "header_s", "is_elsewhere", "limit_body", "limit_message",
+                 "limits", "linger_s", "log", "name", "new_wire", "order", "secure", "send_file",
+                 "send_idle_s", "server", "sole", "spool_dir", "spool_floor", "spool_memory",
+                 "submit", "tcp", "tell_front", "websocket_ping_s")  # fmt: skip
 
     def __init__(
         self,
@@ -113,6 +114,8 @@ class Site:
         }
         self.gate = Gate(1 << 20)  # the loop's, once there is one
         self.limit_body = 1 << 30  # bytes
+        self.limit_message = 1 << 24  # bytes, of a WebSocket
+        self.websocket_ping_s = 20.0
         self.header_s, self.linger_s = 10.0, 2.0
         self.body_idle_s = self.send_idle_s = 60.0
         self.spool_memory = 1 << 20  # bytes
@@ -148,6 +151,8 @@ class Site:
             if app is self.app and self.is_elsewhere is not None and self.is_elsewhere(environ):
                 if self.elsewhere(exchange, request, length):
                     return
+            if "HTTP_UPGRADE" in environ and wants_websocket(environ):
+                raise PeerError("websocket.carried", "the application is a WSGI one, or served so")
             environ["wsgi.errors"] = Errors(exchange)
             environ["gatebridge.timeout"] = exchange.limit_time
             environ["gatebridge.gone"] = exchange.is_gone

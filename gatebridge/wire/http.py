@@ -255,6 +255,12 @@ class Http:
         self._state = _OVER
         self._pending.clear()
 
+    def take_early(self) -> bytes:
+        """What came behind the last head, before its answer; for whoever reads on after a 101."""
+        early = bytes(self._pending)
+        self._end()
+        return early
+
     def direct(self, id: int) -> int:
         if self._answered:
             return 0

@@ -417,6 +417,38 @@ def test_the_client_leaves(to: Callable) -> None:
     assert out.events == []
 
 
+class Chatter:
+    """A connection on which there is always one more record for nobody."""
+
+    received = 0
+    is_closed = False
+
+    def send(self, data: bytes) -> int:
+        return len(data)
+
+    def recv(self, most: int) -> bytes:
+        self.received += 1
+        return b"\1\6\0\2\0\1\0\0x" if self.received < 1000 else b""
+
+    def shutdown(self, how: int) -> None:
+        pass
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_the_client_leaves_while_it_chatters(to: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for even where the back end never pauses."""
+    sock = Chatter()
+    monkeypatch.setattr(upstream_pool.Pool, "open", lambda pool: sock)
+    asked = environ() | {"gatebridge.gone": lambda: True}
+    out = Recorder()
+    out.gone = True
+    run(to("fcgi://127.0.0.1:9"), asked, out)
+    assert sock.is_closed
+    assert sock.received == 1
+
+
 def test_the_client_leaves_in_the_middle(to: Callable) -> None:
     left = threading.Event()
 

@@ -41,6 +41,7 @@ VALUES = {
     "forwarded_allow_ips": ("--forwarded-allow-ips 10.0.0.0/8,unix", '["10.0.0.0/8", "unix"]',
                             "10.0.0.0/8,unix"),
     "checked_user": ("--checked-user", "true", True),
+    "send_file": ("--send-file nginx=/srv/files", '"nginx=/srv/files"', "nginx=/srv/files"),
     "chdir": ("--chdir inner", '"inner"', "inner"),
     "pythonpath": ("--pythonpath lib,src", '["lib", "src"]', "lib,src"),
     "max_queue": ("--max-queue 0", "0", 0),

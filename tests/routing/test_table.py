@@ -276,6 +276,20 @@ def test_a_migrating_route_goes_where_its_switch_says() -> None:
     assert client.get("/b/x").text == "old b '/b' '/x'"
 
 
+def test_whoever_was_said_to_answer_does_though_it_is_switched_meanwhile() -> None:
+    switches = Switches()
+    old, new = named("old"), named("new")
+    table = Table([Route(parse_rule("/a"), old, new, 0), Route(parse_rule("/c"), new)], switches)
+    environ = request("/a")
+    assert table.answers(environ) is old
+    switches.new.add(0)
+    assert answer(table, environ)[1].startswith(b"old")
+    assert table.answers(request("/a")) is new
+    assert table.answers(request("/c")) is new
+    assert table.answers(request("/d")) is None
+    assert ask(table, "/a")[1].startswith(b"new")
+
+
 def test_the_environ_tells_which_route_it_was() -> None:
     seen = []
 

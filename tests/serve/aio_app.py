@@ -1,9 +1,11 @@
 """An ASGI application that does what the path says; what happened to a request is in /notes."""
 
 import asyncio
+import gc
 import hashlib
 import json
 import os
+import sys
 import threading
 
 notes = []
@@ -81,6 +83,41 @@ async def hold(name, receive, send):
         raise
 
 
+async def tidy(name, receive, send):
+    try:
+        await event(name).wait()
+    finally:
+        notes.append(f"tidy {name} begins")
+        await event(f"{name}-on").wait()
+        notes.append(f"tidy {name} ended")
+
+
+async def look(name, receive, send):
+    """Ask often whether the client is there, as frameworks do while they stream."""
+    await read(receive)
+    for _ in range(100):
+        task = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+    held = [one for one in gc.get_objects() if isinstance(one, asyncio.Future)]
+    await answer(send, len([one for one in held if one.cancelled()]))
+
+
+async def leaves_the_loop(name, receive, send):
+    async def leave():
+        sys.exit(3)
+
+    loop = asyncio.get_running_loop()
+    if name == "task":
+        STATE[name] = loop.create_task(leave())
+    elif name == "callback":
+        loop.call_soon(sys.exit, 4)
+    else:
+        loop.stop()
+    await answer(send, b"answered")
+
+
 async def until_gone(name, receive, send):
     await read(receive)
     notes.append(f"gone {name} in")
@@ -146,6 +183,9 @@ async def app(scope, receive, send):
     long = {
         "flood": flood,
         "hold": hold,
+        "tidy": tidy,
+        "look": look,
+        "leave": leaves_the_loop,
         "gone": until_gone,
         "slowly": slowly,
         "stream": stream,

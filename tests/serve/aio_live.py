@@ -59,6 +59,9 @@ class Aio(Service):
     def noted(self, line: str) -> None:
         assert wait_until(lambda: line in self.notes(), DEADLINE_S), f"{line}: {self.notes()}"
 
+    def running(self) -> list[str]:
+        return [one["line"] for one in self.pool()["workers_list"][0]["running"]]
+
     def go(self, name: str) -> None:
         assert self.ask(f"/go/{name}") == "gone on"
 

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from gatebridge.serve.aio_loop import AioLoop
+from gatebridge.serve.log_file import LogFile
+from gatebridge.serve.worker_log import LEVELS, WorkerLog
 from tests.serve.aio_live import APP, aio
 from tests.serve.gated import answer
 from tests.serve.service import Service
@@ -104,6 +107,18 @@ def test_the_event_loop_is_chosen(tmp_path, kind, module):
         assert live.ask_over("fastcgi", "/echo", b"x" * 300_000).status == 200
 
 
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+def test_no_application_leaves_the_event_loop(tmp_path, kind):
+    pytest.importorskip(kind)
+    with aio(tmp_path, "--loop", kind) as live:
+        worker = live.workers()
+        for how in ("task", "callback", "stop"):
+            assert live.ask(f"/leave/{how}") == "answered"
+            assert live.ask("/hello") == "hello"
+        assert live.workers() == worker
+        live.until(lambda: live.log().count("which goes on") == 3)
+
+
 def test_routes_status_and_refusals_stand_before_an_application(tmp_path):
     words = ("--mount", "/two=shop:app", "--status-path", "/status", "--ping-path", "/ping")
     with aio(tmp_path, *words, "--status-allow", "*") as live:
@@ -172,3 +187,17 @@ def test_a_fcgi_script_serves_an_asgi_application(tmp_path):
         process.wait()
     assert (tmp_path / "ended").read_text() == "shutdown\n"
     assert os.path.getsize(tmp_path / "log") >= 0
+
+
+def test_what_a_worker_asks_may_be_asked_in_the_loop_itself(tmp_path):
+    """As where a task is overdue: whoever waited for the loop there would hold it up."""
+    loop = AioLoop([], WorkerLog(LogFile(str(tmp_path / "log")), LEVELS["info"]), "asyncio", 1)
+    loop.startup()
+    try:
+
+        async def ask() -> int:
+            return loop.close_idle(True)
+
+        assert loop.wait_for(ask()) == loop.close_idle(True) == 0
+    finally:
+        loop.stop()

@@ -1,11 +1,15 @@
 """Peers that leave, are slow, or say half: what an ASGI application and its worker make of it."""
 
+import fcntl
 import json
 import signal
 import socket
+import sys
+import termios
 
 import pytest
 
+from gatebridge.serve.aio_exchange import WINDOW
 from tests.serve.aio_live import PROTOCOLS, aio
 from tests.serve.gated import answer
 from tests.suite import wires
@@ -66,6 +70,56 @@ def test_the_task_of_a_request_that_nobody_waits_for_is_cancelled(live):
         sock.sendall(live.data("fastcgi", "/hold/left"))
         live.noted("hold left in")
     live.noted("hold left cancelled")
+
+
+def test_it_is_cancelled_once_and_may_wait_while_it_tidies_up(live):
+    for path, line in (("/tidy/t", "tidy t begins"), ("/hold/later", "hold later cancelled")):
+        with live.open("fastcgi") as sock:
+            sock.sendall(live.data("fastcgi", path))
+            live.until(lambda path=path: f"GET {path}" in live.running())
+        live.noted(line)
+    live.go("t-on")
+    live.noted("tidy t ended")
+
+
+def test_asking_whether_the_client_is_there_leaves_nothing_behind(live):
+    assert int(live.ask("/look/often")) < 10
+
+
+def test_a_body_that_nobody_reads_does_not_stop_the_next_request(live):
+    """The window is full, and the body ends in what was read last."""
+    with live.open("fastcgi") as sock:
+        data = live.data("fastcgi", "/hold/unread", b"x" * (WINDOW + 5000))
+        for at in range(0, len(data) - 6000, 4096):
+            sock.sendall(data[at : min(at + 4096, len(data) - 6000)])
+            assert wait_until(lambda: not _unread(sock))
+        sock.sendall(data[-6000:])
+        assert wait_until(lambda: not _unread(sock))
+        live.go("unread")
+        assert answer(sock).body == b"held unread"
+        sock.sendall(live.data("fastcgi", "/hello"))
+        assert answer(sock).body == b"hello"
+
+
+def _unread(sock: socket.socket) -> int:
+    """Bytes sent that the peer has not received."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+def test_a_request_behind_one_that_nobody_could_answer_is_not_begun(live):
+    gate = live.gate("fifo")
+    pairs = wires.variables(wires.Req("POST", "/echo", (), b"x"), "")
+    huge = [(name, "9" * 15 if name == "CONTENT_LENGTH" else value) for name, value in pairs]
+    with live.open("fastcgi") as held, live.open("fastcgi") as sock:
+        held.sendall(live.data("fastcgi", "/blocking/fifo"))
+        gate.entered()
+        half = wires.fastcgi_bytes(pairs, b"x", True, 2)[:-17]
+        sock.sendall(wires.fastcgi_bytes(huge, b"", True) + half)
+        sock.close()
+        gate.release()
+        assert answer(held).body == b"unblocked"
+    live.until_log("999999999999999 > ")
+    assert int(live.ask("/tasks")) <= 2
 
 
 def test_an_answered_request_goes_on_in_the_background(live):
@@ -149,9 +203,8 @@ def test_nothing_is_left_of_those_who_left(live):
         return int(live.ask("/tasks")) <= 2
 
     assert wait_until(idle), live.notes()
-    listed = live.pool()["workers_list"]
-    assert [one["pid"] for one in listed] == [worker]
-    assert listed[0]["running"] == []
+    assert [one["pid"] for one in live.pool()["workers_list"]] == [worker]
+    assert wait_until(lambda: live.pool()["workers_list"][0]["running"] == [])
 
 
 def test_a_thousand_requests_wait_in_one_worker(tmp_path):

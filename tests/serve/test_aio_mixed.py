@@ -5,12 +5,21 @@ import os
 
 import pytest
 
-from tests.serve.aio_live import PROTOCOLS, aio
+from tests.serve.aio_live import APP, PROTOCOLS, aio
 from tests.serve.gated import answer
+from tests.serve.service import Service
 from tests.suite import wires
 from tests.suite.modes import wait_until
 
 INLINE = b"wsgi gatebridge-"
+ROUTES = """
+[server]
+bind = "unix:s"
+[[route]]
+match = "/turn"
+legacy = "shop:old"
+new = "shop:app"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +54,20 @@ def test_requests_sent_ahead_change_between_them(live):
         while got.count(INLINE) < 2:
             got += sock.recv(65_536)
     assert got.index(b"hello") < got.index(INLINE)
+
+
+def test_one_sent_ahead_of_an_answer_that_is_read_late_goes_to_its_own_loop(live):
+    (live.folder / "much").write_bytes(bytes(2_000_000))
+    with live.open("http") as sock:
+        paths = ("/file/much", "/old")
+        sock.sendall(
+            "".join([f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n" for path in paths]).encode()
+        )
+        live.until(lambda: live.running() == ["GET /file/much"] or not live.running())
+        got = b""
+        while INLINE not in got:
+            got += sock.recv(65_536)
+    assert b"asyncio" not in got
 
 
 def test_a_chunked_body_streams_to_an_asgi_application(live):
@@ -120,3 +143,22 @@ def test_term_ends_both(tmp_path):
             sock.sendall(live.data("fastcgi", "/pid"))
             assert json.loads(answer(sock).body) in live.workers()
     assert (tmp_path / "ended").read_text() == "shutdown\n" * 2
+
+
+def test_a_migrating_route_is_asked_once_where_to_go(tmp_path):
+    (tmp_path / "gatebridge.toml").write_text(ROUTES)
+    live = Service(tmp_path, "-c", "gatebridge.toml", app=APP)
+    try:
+        for mode, found in (("legacy", INLINE.decode()), ("new", "hello")):
+            assert live.ctl("route-set", match="/turn", mode=mode)["ok"]
+            assert live.ask("/turn").startswith(found)
+        assert live.ctl("routes")["routes"][0]["requests"] == [1, 1]
+    finally:
+        live.stop()
+
+
+def test_such_a_pool_says_that_it_does_not_multiplex(live):
+    ask = wires.record(9, wires.pair(b"FCGI_MPXS_CONNS", b""), 0)
+    with live.open("fastcgi") as sock:
+        sock.sendall(ask)
+        assert b"FCGI_MPXS_CONNS0" in sock.recv(65_536)
