@@ -16,6 +16,8 @@ from gatebridge.wire.scan import decimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatebridge.engine.seams import Application
 
 # With -S nobody has imported `os` yet, and it costs a tenth of Python's start; an application
@@ -37,30 +39,35 @@ _TYPED = ("content-type", "location")
 
 
 class Answer:
-    """The Out of the engine: a CGI response on descriptor 1 (RFC 3875 section 6).
+    """The Out of the engine: a CGI response (RFC 3875 section 6).
+
+    fd        where it is written
+    is_typed  refuse a body without a Content-Type
 
     A server may send TERM when it wants no more. lighttpd does so as soon as it has read
     Content-Length bytes, while the application still has to clean up; so TERM is ignored from
     the last of them on, and before that ends the application in a way that calls its close().
     """
 
-    __slots__ = ("_is_nph", "_left", "cut_off", "gone", "line")
+    __slots__ = ("_fd", "_is_nph", "_is_typed", "_left", "cut_off", "gone", "line")
 
-    def __init__(self, is_nph: bool, line: str) -> None:
+    def __init__(self, is_nph: bool, line: str, fd: int = 1, is_typed: bool = True) -> None:
+        self._fd = fd
+        self._is_typed = is_typed
         self._is_nph = is_nph
         self._left = -1  # bytes of the promised Content-Length to come, -1 unknown
         self.gone = False
         self.cut_off = False
         self.line = line
-        signal(SIGTERM, self._stop)
+        _on_term(self._stop)
 
     def _stop(self, number: int, frame: object) -> None:
         self.gone = True
         raise SystemExit(128 + number)
 
     def _head(self, head: Head, has_body: bool) -> bytes:
-        if has_body and not any(name.lower() in _TYPED for name, _ in head.headers):
-            raise AppError("header.content_type", "RFC 3875 6.3.1: a body needs a Content-Type")
+        if has_body and self._is_typed:
+            _check_type(head)
         self._left = head.length
         if not self._is_nph:
             return cgi_block(head)
@@ -71,18 +78,18 @@ class Answer:
         if self._left >= 0:
             self._left -= len(body)
             if self._left <= 0:
-                signal(SIGTERM, SIG_IGN)
+                _on_term(SIG_IGN)
         view = memoryview(head + body if head else body)
         try:
             while view:
-                view = view[os.write(1, view) :]
+                view = view[os.write(self._fd, view) :]
         except OSError as error:
             self.gone = True
             raise ConnectionResetError(f"the server has left: {error}") from None
 
     def answer(self, head: Head, body: bytes) -> None:
         block = self._head(head, len(body) > 0)
-        signal(SIGTERM, SIG_IGN)
+        _on_term(SIG_IGN)
         self._write(block, body)
 
     def start(self, head: Head, data: bytes) -> None:
@@ -127,6 +134,18 @@ class Answer:
         from gatebridge.next_steps import note_line
 
         _say(f"gatebridge: {note_line(self.line, error)}\n")
+
+
+def _check_type(head: Head) -> None:
+    if not any(name.lower() in _TYPED for name, _ in head.headers):
+        raise AppError("header.content_type", "RFC 3875 6.3.1: a body needs a Content-Type")
+
+
+def _on_term(handler: "Callable[[int, object], None] | int") -> None:
+    try:
+        signal(SIGTERM, handler)
+    except ValueError:  # not in the main thread, as CherryPy runs flup's: TERM just ends it
+        pass
 
 
 class Stdin:
@@ -193,14 +212,13 @@ def _no_pairs(block: bytes) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in variables().items()]
 
 
-def answer(app: "Application", mount: str | None = None) -> int:
-    """Answer the one request of this process. Returns the exit status."""
+def answer(app: "Application", mount: str | None = None, fd: int = 1, is_typed: bool = True) -> int:
+    """Answer the one request of this process. fd, is_typed: of Answer. Returns the exit status."""
     found = variables()
     _forget_proxy()
     line = f"{found.get('REQUEST_METHOD')} {found.get('REQUEST_URI', '')}"
     script = str(found.get("SCRIPT_NAME", "")).rpartition("/")[2]
-    out = Answer(script.startswith("nph-"), line)
-    is_head = found["REQUEST_METHOD"] == "HEAD"
+    out = Answer(script.startswith("nph-"), line, fd, is_typed)
     # RFC 3875 section 4.2: without CONTENT_LENGTH standard input is not read, it might be a
     # terminal. A chunked upload under Apache's mod_cgid is the exception: it goes to the end.
     unknown = not found.get("CONTENT_LENGTH") and "chunked" in str(
@@ -217,7 +235,7 @@ def answer(app: "Application", mount: str | None = None) -> int:
 
         incident = new_incident()
         out.refused(incident, error)
-        out.answer(*refusal_page(error, incident, is_head))
+        out.answer(*refusal_page(error, incident, found["REQUEST_METHOD"] == "HEAD"))
         _drain_refused(str(found.get("CONTENT_LENGTH", "")))
         return 0
     environ["wsgi.errors"] = Stderr()
@@ -225,12 +243,14 @@ def answer(app: "Application", mount: str | None = None) -> int:
     environ["gatebridge.protocol"] = "cgi"
     environ["gatebridge.bind"] = "standard input and output"
     run(app, environ, out)
-    if body is not None and not out.gone and not out.cut_off:
+    if out.cut_off:
+        return 1
+    if body is not None and not out.gone:
         # A server may still be sending: fcgiwrap answers 502 where nobody reads, and under mod_cgid
         # standard input and output are one socket: leaving with unread bytes in it resets it,
         # and with it what the server has not read of the answer (the one way to show a cut).
         body.drain()
-    return 1 if out.cut_off else 0
+    return 0
 
 
 def _drain_refused(length: str) -> None:

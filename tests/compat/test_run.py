@@ -246,3 +246,65 @@ def test_an_application_that_is_none(tmp_path: Path) -> None:
     with Script(tmp_path, run=f"WSGIServer('app', {BIND}).run()", python=()) as script:
         assert script.process.wait(DEADLINE_S) == 1
         assert "flup.application: the application is of type str" in script.said()
+
+
+# -- scripts that end it themselves
+
+OWN_HANDLERS = f"""
+class Server(WSGIServer):
+    def _installSignalHandlers(self):
+        signal.signal(signal.SIGTERM, self.told)
+    def _restoreSignalHandlers(self):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    def told(self, number, frame):
+        self._hupReceived = True
+        self._keepGoing = False
+
+server = Server(application, {BIND})
+"""
+
+
+@pytest.mark.parametrize("kind", ["fcgi", "scgi"])
+def test_signal_handlers_of_the_scripts_own(tmp_path: Path, kind: str) -> None:
+    run = "server.run(), server._keepGoing, signal.getsignal(signal.SIGTERM) is signal.SIG_DFL"
+    with Script(tmp_path, kind=kind, more=OWN_HANDLERS, run=run).up() as script:
+        assert script.told()
+        assert script.end() == "returned True False True\n"
+
+
+IN_A_THREAD = f"""
+server = WSGIServer(application, {BIND})
+# CherryPy's FlupFCGIServer does the same
+server._installSignalHandlers = lambda: None
+server._oldSIGs = []
+said = []
+thread = threading.Thread(target=lambda: said.append(server.run()))
+thread.start()
+def wait():
+    signal.sigwait([signal.SIGUSR2])
+    server._keepGoing = False
+    server._threadPool.maxSpare = server._threadPool._idleCount
+    thread.join()
+    return said
+"""
+
+
+@pytest.mark.parametrize("kind", ["fcgi", "scgi"])
+def test_run_in_a_thread(tmp_path: Path, kind: str) -> None:
+    """It has no signals there; what it has begun it finishes."""
+    mask = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])"
+    with Script(tmp_path, kind=kind, more=mask + IN_A_THREAD, run="wait()").up() as script:
+        sock = script.start("/hold-a")
+        assert script.marked("a")
+        script.process.send_signal(signal.SIGUSR2)
+        script.go()
+        assert script.read(sock).status == 200
+        assert script.ended() == "returned [False]\n"
+    assert not os.path.exists(script.path)
+
+
+def test_children_of_a_thread_are_refused(tmp_path: Path) -> None:
+    more = f"thread = threading.Thread(target=WSGIServer(application, {BIND}).run); thread.start()"
+    with Script(tmp_path, kind="fcgi_fork", more=more, run="thread.join()") as script:
+        assert script.ended() == "returned None\n"
+    assert "flup.thread: a server of children has signal handlers" in script.said()

@@ -231,3 +231,32 @@ def test_a_module_that_imports_on_demand(folder: Path) -> None:
     )
     done = cgi.ask([*RUN, str(script)], folder=folder, PYTHONPATH=str(ROOT))
     assert done.status == "200 OK", done
+
+
+PRINTING = """\
+print("before")
+import os, sys, threading
+def app(environ, start_response):
+    print("in the application", flush=True)
+    os.system("echo of a program")
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+
+"""
+
+
+@pytest.mark.parametrize("name", ["flup", "handler", "thread", "cgi"])
+def test_what_is_printed_is_no_part_of_a_cgi_answer(folder: Path, name: str) -> None:
+    """Nor is a body without a Content-Type refused: web.py's has none."""
+    cgi_only = "from flup.server.cgi import WSGIServer\nWSGIServer(app).run()\n"
+    in_a_thread = (  # CherryPy's FlupFCGIServer
+        "from flup.server.fcgi import WSGIServer\n"
+        "thread = threading.Thread(target=WSGIServer(app).run)\nthread.start()\nthread.join()\n"
+    )
+    text = {**SCRIPTS, "cgi": cgi_only, "thread": in_a_thread}[name]
+    script = folder / "lib" / "printing.fcgi"
+    script.write_text(PRINTING + text)
+    done = cgi.ask([*RUN, str(script)], folder=folder, PYTHONPATH=str(ROOT))
+    assert (done.status, done.body) == ("200 OK", b"ok"), done
+    for said in ("before", "in the application", "of a program"):
+        assert said in done.errors
