@@ -191,7 +191,10 @@ FAILURES = [  # words, what is said, exit status
     (["--bind", "nowhere:", "lib/flup.fcgi"], "bind.port", 2),
     (["lib/flup.fcgi"], "is started by a web server", 2),
     (["ajp.fcgi"], "ImportError: AJP is not served here", 1),
-    (["paste.fcgi"], "ModuleNotFoundError: No module named 'flup.server.paste_factory'", 1),
+    (["paste.fcgi"], "flup.server.paste_factory is not here: call paste.deploy.loadapp()", 1),
+    (["old.fcgi"], "ModuleNotFoundError: flup.middleware is not here: flup's versions for", 1),
+    (["inside.fcgi"], "flup.server.threadedserver is not here: it is flup's inside", 1),
+    (["inside2.fcgi"], "flup.server.scgi_base is not here: it is flup's inside", 1),
 ]
 
 
@@ -199,6 +202,9 @@ FAILURES = [  # words, what is said, exit status
 def test_what_cannot_be_run(folder: Path, words: list[str], said: str, code: int) -> None:
     (folder / "two.fcgi").write_text("print 'Python 2'\n")
     (folder / "ajp.fcgi").write_text("from flup.server.ajp import WSGIServer\n")
+    (folder / "old.fcgi").write_text("from flup.middleware.gzip import GzipMiddleware\n")
+    (folder / "inside.fcgi").write_text("from flup.server.threadedserver import ThreadedServer\n")
+    (folder / "inside2.fcgi").write_text("from flup.server import scgi_base\n")
     (folder / "paste.fcgi").write_text("import flup.server.paste_factory\n")
     done = subprocess.run(
         [*RUN, *words],
@@ -211,6 +217,7 @@ def test_what_cannot_be_run(folder: Path, words: list[str], said: str, code: int
     )
     assert done.returncode == code, done
     assert said in done.stderr
+    assert "run_script.py" not in done.stderr, "a traceback begins in the script"
 
 
 def test_a_module_that_imports_on_demand(folder: Path) -> None:
