@@ -27,6 +27,7 @@ def run_script(path: str, words: Sequence[str], bind: str = "") -> None:
     if bind:
         parse_bind(bind)
     gateway.said_bind = bind
+    _open_what_is_closed()
     code = _compile(path)
     install()
     sys.argv = [path, *words]
@@ -38,6 +39,19 @@ def run_script(path: str, words: Sequence[str], bind: str = "") -> None:
     main.__builtins__ = __builtins__
     sys.modules["__main__"] = main
     exec(code, main.__dict__)
+
+
+def _open_what_is_closed() -> None:
+    """FastCGI 2.2 starts a program with descriptor 0 alone: a socket must not become 1 or 2."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest: it is fd
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - for as long as the script runs
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _show(

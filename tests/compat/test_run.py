@@ -23,6 +23,8 @@ def test_how_it_ends(tmp_path: Path, kind: str, number: int, returned: str) -> N
     with Script(tmp_path, BIND, kind).up() as script:
         assert script.told()
         assert script.end(number) == f"returned {returned}\n"
+        said = [line.partition("info ")[2] for line in script.said().splitlines()]
+    assert said[-2:] == ["stopping: requests under way are finished first", "stopped"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

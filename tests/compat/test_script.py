@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,14 +58,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def on_descriptor_0(folder: Path, name: str, *words: str) -> Iterator[Path]:
+def on_descriptor_0(
+    folder: Path, name: str, *words: str, run: Sequence[str] = RUN
+) -> Iterator[Path]:
     """As mod_fcgid, lighttpd and spawn-fcgi start it; TERM must give 0."""
     path = folder / "s"
     with socket.socket(socket.AF_UNIX) as listener, (folder / "err").open("wb") as err:
         listener.bind(str(path))
         listener.listen()
         process = subprocess.Popen(
-            [*RUN, f"lib/{name}.fcgi", *words],
+            [*run, f"lib/{name}.fcgi", *words],
             cwd=folder,
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
             stdin=listener,
@@ -105,6 +107,21 @@ def test_plain_cgi(folder: Path, name: str) -> None:
     told = json.loads(done.body)
     assert (told["body"], told["PATH_INFO"], told["wsgi.run_once"]) == ("\xff\0", "/x", True)
     assert (told["wsgi.multiprocess"], "HTTP_PROXY" in told) == (True, False)
+
+
+def test_fastcgi_with_descriptor_0_alone(folder: Path) -> None:
+    """FastCGI 2.2. Without care the next socket would be standard output."""
+    script = folder / "lib" / "alone.fcgi"
+    text = "print('before', flush=True)\nfrom flup.server.fcgi import WSGIServer\n"
+    prints = (
+        "    sys.stdout.write('x' * 9)\n    print('y', flush=True)\n    sys.stderr.write('z')\n"
+    )
+    app = APP.replace("    if environ", f"{prints}    if environ")
+    script.write_text(f"{app}{text}WSGIServer(app).run()\n")
+    with on_descriptor_0(
+        folder, "alone", run=["sh", "-c", 'exec "$@" >&- 2>&-', "-", *RUN]
+    ) as path:
+        assert [fastcgi(path, Req()).status for _ in range(3)] == [200] * 3
 
 
 def test_words_behind_the_file_are_the_querys(folder: Path) -> None:
