@@ -78,6 +78,8 @@ def go():
 def test_exit_and_periodic(tmp_path: Path) -> None:
     """_mainloopPeriodic() is called now and then; _exit(True) is as HUP."""
     more = f"""
+from gatebridge.compat import script_worker
+script_worker.LOOK_S = 0.05
 class Server(WSGIServer):
     count = 0
     def _mainloopPeriodic(self):
@@ -213,7 +215,8 @@ def test_usr1_replaces_children(tmp_path: Path) -> None:
 
 
 def test_a_child_that_dies_is_replaced(tmp_path: Path) -> None:
-    with Script(tmp_path, f"{BIND}, maxSpare=1", "fcgi_fork").up() as script:
+    more = "from gatebridge.compat import prefork; prefork.AGAIN_S = 0.1"
+    with Script(tmp_path, f"{BIND}, maxSpare=1", "fcgi_fork", more=more).up() as script:
         pid = script.told()["pid"]
         os.kill(pid, signal.SIGKILL)
         assert wait_until(lambda: children(script) not in ([], [str(pid)]))

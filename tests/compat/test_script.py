@@ -14,6 +14,7 @@ import pytest
 
 from tests import cgi
 from tests.cgi import ROOT
+from tests.compat.stand import wait_for
 from tests.suite import wires
 from tests.suite.modes import wait_until
 from tests.suite.wires import Req, Resp
@@ -77,7 +78,7 @@ def on_descriptor_0(
         yield path
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(cgi.DEADLINE_S) == 0, (folder / "err").read_text()
+        assert wait_for(process) == 0, (folder / "err").read_text()
 
 
 def fastcgi(path: Path, request: Req) -> Resp:
