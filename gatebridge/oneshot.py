@@ -15,6 +15,7 @@ from gatebridge.wire.scan import decimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from gatebridge.engine.body import Body
@@ -40,30 +41,35 @@ _TYPED = ("content-type", "location")
 
 
 class Answer:
-    """The Out of the engine: a CGI response on descriptor 1 (RFC 3875 section 6).
+    """The Out of the engine: a CGI response (RFC 3875 section 6).
+
+    fd        where it is written
+    is_typed  refuse a body without a Content-Type
 
     A server may send TERM when it wants no more. lighttpd does so as soon as it has read
     Content-Length bytes, while the application still has to clean up; so TERM is ignored from
     the last of them on, and before that ends the application in a way that calls its close().
     """
 
-    __slots__ = ("_is_nph", "_left", "cut_off", "gone", "line")
+    __slots__ = ("_fd", "_is_nph", "_is_typed", "_left", "cut_off", "gone", "line")
 
-    def __init__(self, is_nph: bool, line: str) -> None:
+    def __init__(self, is_nph: bool, line: str, fd: int = 1, is_typed: bool = True) -> None:
+        self._fd = fd
+        self._is_typed = is_typed
         self._is_nph = is_nph
         self._left = -1  # bytes of the promised Content-Length to come, -1 unknown
         self.gone = False
         self.cut_off = False
         self.line = line
-        signal(SIGTERM, self._stop)
+        _on_term(self._stop)
 
     def _stop(self, number: int, frame: object) -> None:
         self.gone = True
         raise SystemExit(128 + number)
 
     def _head(self, head: Head, has_body: bool) -> bytes:
-        if has_body and not any(name.lower() in _TYPED for name, _ in head.headers):
-            raise AppError("header.content_type", "RFC 3875 6.3.1: a body needs a Content-Type")
+        if has_body and self._is_typed:
+            _check_type(head)
         self._left = head.length
         if not self._is_nph:
             return cgi_block(head)
@@ -74,18 +80,18 @@ class Answer:
         if self._left >= 0:
             self._left -= len(body)
             if self._left <= 0:
-                signal(SIGTERM, SIG_IGN)
+                _on_term(SIG_IGN)
         view = memoryview(head + body if head else body)
         try:
             while view:
-                view = view[os.write(1, view) :]
+                view = view[os.write(self._fd, view) :]
         except OSError as error:
             self.gone = True
             raise ConnectionResetError(f"the server has left: {error}") from None
 
     def answer(self, head: Head, body: bytes) -> None:
         block = self._head(head, len(body) > 0)
-        signal(SIGTERM, SIG_IGN)
+        _on_term(SIG_IGN)
         self._write(block, body)
 
     def start(self, head: Head, data: bytes) -> None:
@@ -130,6 +136,18 @@ class Answer:
         from gatebridge.next_steps import note_line
 
         _say(f"gatebridge: {note_line(self.line, error)}\n")
+
+
+def _check_type(head: Head) -> None:
+    if not any(name.lower() in _TYPED for name, _ in head.headers):
+        raise AppError("header.content_type", "RFC 3875 6.3.1: a body needs a Content-Type")
+
+
+def _on_term(handler: "Callable[[int, object], None] | int") -> None:
+    try:
+        signal(SIGTERM, handler)
+    except ValueError:  # not in the main thread, as CherryPy runs flup's: TERM just ends it
+        pass
 
 
 class Stdin:
@@ -224,13 +242,15 @@ def _request(found: dict[str, object]) -> Request:
     return Request(1, found, False, Pairs(b"", _no_pairs), RESPONDER, b"", empty)
 
 
-def answer(app: "Application | Any", mount: str | None = None) -> int:
-    """Answer the one request of this process. Returns the exit status."""
+def answer(
+    app: "Application | Any", mount: str | None = None, fd: int = 1, is_typed: bool = True
+) -> int:
+    """Answer the one request of this process. fd, is_typed: of Answer. Returns the exit status."""
     found = variables()
     _forget_proxy()
     line = f"{found.get('REQUEST_METHOD')} {found.get('REQUEST_URI', '')}"
     script = str(found.get("SCRIPT_NAME", "")).rpartition("/")[2]
-    out = Answer(script.startswith("nph-"), line)
+    out = Answer(script.startswith("nph-"), line, fd, is_typed)
     request = _request(found)
     try:
         environ, length = Builder(mount, run_once=True).build(request)

@@ -7,16 +7,19 @@ import logging
 import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from gatebridge.assemble import new_loop, serve_listeners
 from gatebridge.bind import parse_bind
 from gatebridge.compat import places
 from gatebridge.compat.guard import FailedRequest, Guard, trace_page
+from gatebridge.compat.one_request import answer
 from gatebridge.compat.prefork import ChildWorker, Prefork, Spares
 from gatebridge.compat.script_worker import CAUGHT, ScriptWorker
 from gatebridge.dispatch import cgi_is_forced, is_listener
 from gatebridge.errors import UseError
+from gatebridge.oneshot import main
 from gatebridge.serve.listen import networks
 from gatebridge.serve.log_file import LogFile
 from gatebridge.serve.watch_thread import Watch
@@ -44,6 +47,12 @@ def standard_error() -> LogFile:
 
 class NoDefault:
     """Stands for an argument that was not given."""
+
+
+class ThreadPool:
+    """What scripts set at the end of flup's, as CherryPy does; threads end here without it."""
+
+    minSpare = maxSpare = maxThreads = _idleCount = 0
 
 
 class Gateway:
@@ -81,6 +90,8 @@ class Gateway:
         self._timeout_s = 0.0  # for a request; 0 for no end
         self._wait_s = 0.0  # for a byte; 0 for our own
         self._running: ScriptWorker | Prefork | None = None
+        self._hupReceived = False
+        self._threadPool = ThreadPool()
 
     # -- for scripts to call and to override
 
@@ -92,6 +103,7 @@ class Gateway:
         if not callable(self.application):
             kind = type(self.application).__name__
             raise UseError("flup.application", f"the application is of type {kind}")
+        self._hupReceived = False
         bind = self._place()
         # Whoever sees the socket may send TERM; it waits until somebody removes the socket.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)
@@ -126,6 +138,26 @@ class Gateway:
         if self._running is not None:
             self._running.leave(reload)
 
+    @property
+    def _keepGoing(self) -> bool:
+        """May be set to False, from any thread or signal handler: as _exit()."""
+        return self._running is not None
+
+    @_keepGoing.setter
+    def _keepGoing(self, value: object) -> None:
+        if not value:
+            self._exit(self._hupReceived)
+
+    def _installSignalHandlers(self) -> None:
+        """May be overridden, where the script catches signals itself."""
+        if isinstance(self._running, ScriptWorker):
+            self._running.catch()
+
+    def _restoreSignalHandlers(self) -> None:
+        """As _installSignalHandlers()."""
+        if isinstance(self._running, ScriptWorker):
+            self._running.set_back()
+
     # -- where
 
     def _place(self) -> Bind:
@@ -139,10 +171,11 @@ class Gateway:
                 bind = parse_bind(said_bind)
                 bind.protocol = self.protocol
                 return bind
-        from gatebridge.oneshot import main
-
-        main(self._guard((False, True)))
-        raise SystemExit(0)  # not reached: main() exits
+        guard = self._guard((False, True))
+        if "REQUEST_METHOD" in os.environ:
+            raise SystemExit(answer(guard))
+        main(guard)
+        raise SystemExit(2)  # not reached: main() says what this file is for, and exits
 
     # -- the engine
 
@@ -186,12 +219,15 @@ class Gateway:
         if self._wait_s:
             site.body_idle_s = site.send_idle_s = self._wait_s
         if self._spares is not None:
+            if threading.current_thread() is not threading.main_thread():
+                why = "a server of children has signal handlers: call its run() in the main thread"
+                raise UseError("flup.thread", f"{why}, or take flup.server.fcgi")
             return self._serve_by_children(listener, settings, log, self._spares)
         periodic: Callable[[], None] | None = None
         if type(self)._mainloopPeriodic is not Gateway._mainloopPeriodic:
             periodic = self._mainloopPeriodic
         loop = new_loop([listener], settings)
-        worker = ScriptWorker(loop, [listener], log, settings.graceful_timeout, periodic)
+        worker = ScriptWorker(loop, [listener], log, settings.graceful_timeout, self, periodic)
         self._running = worker
         try:
             return worker.serve()

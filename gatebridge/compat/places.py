@@ -66,7 +66,7 @@ def place(address: object, umask: int | None, protocol: str) -> Bind:
         host, port = address[0], address[1]
         if isinstance(host, str) and isinstance(port, int):
             return _tcp(host, port, len(address) > 2, protocol)
-    forms = "a path, (host, port), or unix:/path?mode=0660&group=NAME"
+    forms = "a path, (host, port) with a number, or unix:/path?mode=0660&group=NAME"
     raise UseError("flup.address", f"bindAddress {address!r} is neither of {forms}")
 
 

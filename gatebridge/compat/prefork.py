@@ -17,7 +17,7 @@ from gatebridge.serve.scoreboard import READY, WORKERS_MAX, Scoreboard, WorkerSl
 from gatebridge.serve.spawn import die_with, leave
 from gatebridge.serve.turns import Turns
 from gatebridge.serve.worker import MASKED, Worker
-from gatebridge.serve.worker_log import ERROR
+from gatebridge.serve.worker_log import ERROR, INFO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -221,6 +221,7 @@ class Prefork:
 
     def _stop(self, turns: Turns) -> None:
         """Let them finish their requests; a further signal, or time, ends them."""
+        self._log.line(INFO, "stopping: requests under way are finished first")
         for child in self._children.values():
             child.end()
         deadline = monotonic() + self._grace_s + KILL_S
@@ -232,6 +233,7 @@ class Prefork:
             self._signals.clear()
             turns.take(monotonic() + BUSY_LOOK_S)
             self._reap()
+        self._log.line(INFO, "stopped")
 
 
 def _is_busy(view: WorkerView | None) -> bool:

@@ -10,6 +10,8 @@ import importlib
 import sys
 import wsgiref.handlers
 
+from gatebridge.compat import lacking
+
 OURS = "gatebridge.compat."
 NAMES = (
     "flipflop",
@@ -20,6 +22,7 @@ NAMES = (
     "flup.server",
     "flup.server.cgi",
     "flup.server.fcgi",
+    "flup.server.fcgi_base",
     "flup.server.fcgi_fork",
     "flup.server.fcgi_single",
     "flup.server.scgi",
@@ -34,5 +37,6 @@ def install() -> None:
             del sys.modules[name]
     for name in NAMES:
         sys.modules[name] = importlib.import_module(OURS + name)
+    lacking.install()
     handlers = importlib.import_module(f"{OURS}wsgiref.handlers")
     wsgiref.handlers.CGIHandler = handlers.CGIHandler  # type: ignore[misc]  # that is the point

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Protocol
 
 from gatebridge.serve.watch_thread import Watch
 from gatebridge.serve.worker import Worker
@@ -21,13 +22,23 @@ CAUGHT = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 LOOK_S = 1.0  # between two calls of periodic
 
 
+class Host(Protocol):
+    """The server whose run() this is: scripts have handlers of their own in the place of ours."""
+
+    def _installSignalHandlers(self) -> None: ...
+
+    def _restoreSignalHandlers(self) -> None: ...
+
+
 class ScriptWorker(Worker):
     """Ends by HUP, INT or TERM: requests under way are finished, a second signal is quick.
 
-    periodic  called about once a second in the main thread; None for not at all
+    host      says whether catch() and set_back() are called; outside the main thread it is not
+              asked, and leave() is the only end
+    periodic  called about once a second in run()'s thread; None for not at all
     """
 
-    __slots__ = ("_before", "_periodic", "_turning", "hup")
+    __slots__ = ("_before", "_host", "_is_main", "_periodic", "_turning", "hup")
 
     def __init__(
         self,
@@ -35,10 +46,13 @@ class ScriptWorker(Worker):
         listeners: list[Listener],
         log: WorkerLog,
         graceful_s: float,
+        host: Host,
         periodic: Callable[[], None] | None,
     ) -> None:
         super().__init__(loop, listeners, log, graceful_s, _nothing, watch=Watch(loop).run)
         self._turning = loop
+        self._host = host
+        self._is_main = threading.current_thread() is threading.main_thread()
         self._periodic = periodic
         self._before: dict[int, object] = {}
         self.hup = False
@@ -48,9 +62,9 @@ class ScriptWorker(Worker):
         try:
             self.run()
         finally:
-            for number, handler in self._before.items():
-                signal.signal(number, handler)  # type: ignore[arg-type]  # what it was before
-            signal.set_wakeup_fd(-1)
+            if self._is_main:
+                self._host._restoreSignalHandlers()
+                signal.set_wakeup_fd(-1)
             if self._turning.close():
                 os.close(self._wake)
                 os.close(self._waker)
@@ -61,10 +75,18 @@ class ScriptWorker(Worker):
         self._note(signal.SIGHUP if hup else signal.SIGTERM, None)
         os.write(self._waker, b"!")
 
-    def _catch_signals(self) -> None:
+    def catch(self) -> None:
         for number in CAUGHT:
             before = signal.signal(number, self._note)
             self._before[number] = signal.SIG_DFL if before is None else before
+
+    def set_back(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what it was before
+
+    def _catch_signals(self) -> None:
+        if self._is_main:
+            self._host._installSignalHandlers()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
 
     def _note(self, number: int, frame: FrameType | None) -> None:

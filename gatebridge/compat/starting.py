@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from gatebridge.compat.gateway import ROLES, FastCGIGateway, threads
 from gatebridge.compat.guard import Guard
+from gatebridge.compat.one_request import answer
 from gatebridge.dispatch import cgi_is_forced, is_listener
-from gatebridge.oneshot import answer
 
 if TYPE_CHECKING:
     from gatebridge.engine.seams import Application

@@ -40,6 +40,7 @@ EFFECTS = {
     "serves": ("note", "serves a WSGI application itself"),
     "gateway": ("note", "runs on this engine unchanged by gatebridge run-script, or with one line "
                 "changed to"),
+    "lacking": ("note", "imports of flup what gatebridge has not, see docs/from-flup.md"),
     "shellshock": ("note", "is run by bash, which before 4.3-027 ran commands hidden in headers"),
     "python_2": ("note", "uses what Python 3 has not"),
 }  # fmt: skip

@@ -118,9 +118,10 @@ SERVERS = (  # what runs a WSGI application from within its own file
 )  # fmt: skip
 REDIRECTED = frozenset({  # modules that gatebridge.compat has, below the same names
     "flipflop", "flup.client.fcgi_app", "flup.client.scgi_app", "flup.server.cgi",
-    "flup.server.fcgi", "flup.server.fcgi_fork", "flup.server.fcgi_single", "flup.server.scgi",
-    "flup.server.scgi_fork", "wsgiref.handlers",
+    "flup.server.fcgi", "flup.server.fcgi_base", "flup.server.fcgi_fork", "flup.server.fcgi_single",
+    "flup.server.scgi", "flup.server.scgi_fork", "wsgiref.handlers",
 })  # fmt: skip
+NO_WSGI = frozenset({"web.application"})  # its wsgifunc() is what can be served
 ASGI = frozenset({"FastAPI", "Starlette", "Quart", "Sanic", "Litestar", "get_asgi_application"})
 
 # Python 2 has it and Python 3 has not

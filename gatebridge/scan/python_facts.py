@@ -9,16 +9,17 @@ import ast
 from dataclasses import dataclass, field
 
 from gatebridge.scan.facts import Fact
+from gatebridge.scan.gateways import is_server, lacking, of_a_star, of_bottle, redirected
 from gatebridge.scan.python_calls import (
     ASGI,
     CALLS,
     FAMILIES,
     METHODS,
+    NO_WSGI,
     OLD_METHODS,
     OLD_NAMES,
     OPENERS,
     QUIET,
-    REDIRECTED,
     SERVERS,
     TARGETS,
     WEB_VERBS,
@@ -63,6 +64,10 @@ class _Look:
         self._at_import = False
         for node in ast.walk(tree):
             self._learn(node)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                for base in filter(is_server, map(self._dotted, node.bases)):
+                    self._names[node.name] = base
         self._called = _called_at_import(tree)
 
     def _learn(self, node: ast.AST) -> None:
@@ -74,7 +79,11 @@ class _Look:
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 dotted = f"{node.module or ''}.{alias.name}"
-                self._names[alias.asname or alias.name] = dotted
+                name = alias.asname or alias.name
+                if not is_server(self._names.get(name, "")):  # else it is what stands in for flup
+                    self._names[name] = dotted
+            if of_a_star(node):
+                self._names["WSGIServer"] = of_a_star(node)
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             self._own.add(node.name)
         elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
@@ -138,6 +147,8 @@ class _Look:
             code = "proxy"
         elif not code and isinstance(node.func, ast.Attribute):
             code = METHODS.get(node.func.attr, "")
+        if name == "bottle.run":
+            name = of_bottle(node) or name
         if self._serves(name):
             code = "serves"
         if code:
@@ -179,9 +190,11 @@ class _Look:
                 if name in bound and self._at_import:
                     said = f"{name} comes from {node.module or '.'}"
                     self.found.applications.append((node.lineno, said))
-        line = _redirected(node)
+        line = redirected(node)
         if line:
             self._add("gateway", node.lineno, line)
+        for gone in lacking(names):
+            self._add("lacking", node.lineno, gone)
         for dotted in names:
             first = dotted.partition(".")[0]
             if first:
@@ -219,7 +232,12 @@ class _Look:
         value = getattr(node, "value", None)
         if target.id in APPLICATION_NAMES and self._at_import and isinstance(value, ast.Call):
             maker = self._dotted(value.func)
-            if maker and maker.rpartition(".")[2] not in ASGI and not is_item:
+            if (
+                maker
+                and maker.rpartition(".")[2] not in ASGI
+                and maker not in NO_WSGI
+                and not is_item
+            ):
                 maker = maker.removeprefix("<own>")
                 self.found.applications.append((target.lineno, f"{target.id} = {maker}(…)"))
 
@@ -234,30 +252,6 @@ class _Look:
             self.found.old_names.append((node.lineno, f".{node.attr}"))
         elif node.attr in ("__stdout__", "__stdin__", "__stderr__"):
             self._add("descriptors", node.lineno, f"sys.{node.attr}")
-
-
-def _redirected(node: ast.Import | ast.ImportFrom) -> str:
-    """The line that imports the same from gatebridge, "" where there is nothing to gain."""
-    if isinstance(node, ast.ImportFrom):
-        bound = {alias.name for alias in node.names}
-        whole = {f"{node.module}.{name}" for name in bound}
-        theirs = node.module in REDIRECTED and (
-            node.module != "wsgiref.handlers" or "CGIHandler" in bound
-        )
-        if node.level or not (theirs or whole & REDIRECTED):
-            return ""
-        return f"from gatebridge.compat.{node.module} import {_as_written(node.names)}"
-    ours = [alias for alias in node.names if alias.name in REDIRECTED]
-    if not ours:
-        return ""
-    moved = [ast.alias(f"gatebridge.compat.{one.name}", one.asname) for one in ours]
-    bare = {one.name.partition(".")[0] for one in ours if not one.asname}
-    more = f"; from gatebridge.compat import {', '.join(sorted(bare))}" if bare else ""
-    return f"import {_as_written([one for one in node.names if one not in ours] + moved)}{more}"
-
-
-def _as_written(names: list[ast.alias]) -> str:
-    return ", ".join(f"{one.name} as {one.asname}" if one.asname else one.name for one in names)
 
 
 def _called_at_import(tree: ast.Module) -> set[str]:

@@ -101,7 +101,8 @@ class Worker:
         self._poll.register(self._wake, select.POLLIN)
         if duty is not None:
             self._poll.register(duty.fd, select.POLLIN)
-        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        if threading.current_thread() is threading.main_thread():  # as signals are
+            signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
 
     def run(self) -> int:
         """Serve until a signal ends it. Returns the exit status."""

@@ -23,6 +23,8 @@ def test_how_it_ends(tmp_path: Path, kind: str, number: int, returned: str) -> N
     with Script(tmp_path, BIND, kind).up() as script:
         assert script.told()
         assert script.end(number) == f"returned {returned}\n"
+        said = [line.partition("info ")[2] for line in script.said().splitlines()]
+    assert said[-2:] == ["stopping: requests under way are finished first", "stopped"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -76,6 +78,8 @@ def go():
 def test_exit_and_periodic(tmp_path: Path) -> None:
     """_mainloopPeriodic() is called now and then; _exit(True) is as HUP."""
     more = f"""
+from gatebridge.compat import script_worker
+script_worker.LOOK_S = 0.05
 class Server(WSGIServer):
     count = 0
     def _mainloopPeriodic(self):
@@ -211,7 +215,8 @@ def test_usr1_replaces_children(tmp_path: Path) -> None:
 
 
 def test_a_child_that_dies_is_replaced(tmp_path: Path) -> None:
-    with Script(tmp_path, f"{BIND}, maxSpare=1", "fcgi_fork").up() as script:
+    more = "from gatebridge.compat import prefork; prefork.AGAIN_S = 0.1"
+    with Script(tmp_path, f"{BIND}, maxSpare=1", "fcgi_fork", more=more).up() as script:
         pid = script.told()["pid"]
         os.kill(pid, signal.SIGKILL)
         assert wait_until(lambda: children(script) not in ([], [str(pid)]))
@@ -246,3 +251,65 @@ def test_an_application_that_is_none(tmp_path: Path) -> None:
     with Script(tmp_path, run=f"WSGIServer('app', {BIND}).run()", python=()) as script:
         assert script.process.wait(DEADLINE_S) == 1
         assert "flup.application: the application is of type str" in script.said()
+
+
+# -- scripts that end it themselves
+
+OWN_HANDLERS = f"""
+class Server(WSGIServer):
+    def _installSignalHandlers(self):
+        signal.signal(signal.SIGTERM, self.told)
+    def _restoreSignalHandlers(self):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    def told(self, number, frame):
+        self._hupReceived = True
+        self._keepGoing = False
+
+server = Server(application, {BIND})
+"""
+
+
+@pytest.mark.parametrize("kind", ["fcgi", "scgi"])
+def test_signal_handlers_of_the_scripts_own(tmp_path: Path, kind: str) -> None:
+    run = "server.run(), server._keepGoing, signal.getsignal(signal.SIGTERM) is signal.SIG_DFL"
+    with Script(tmp_path, kind=kind, more=OWN_HANDLERS, run=run).up() as script:
+        assert script.told()
+        assert script.end() == "returned True False True\n"
+
+
+IN_A_THREAD = f"""
+server = WSGIServer(application, {BIND})
+# CherryPy's FlupFCGIServer does the same
+server._installSignalHandlers = lambda: None
+server._oldSIGs = []
+said = []
+thread = threading.Thread(target=lambda: said.append(server.run()))
+thread.start()
+def wait():
+    signal.sigwait([signal.SIGUSR2])
+    server._keepGoing = False
+    server._threadPool.maxSpare = server._threadPool._idleCount
+    thread.join()
+    return said
+"""
+
+
+@pytest.mark.parametrize("kind", ["fcgi", "scgi"])
+def test_run_in_a_thread(tmp_path: Path, kind: str) -> None:
+    """It has no signals there; what it has begun it finishes."""
+    mask = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])"
+    with Script(tmp_path, kind=kind, more=mask + IN_A_THREAD, run="wait()").up() as script:
+        sock = script.start("/hold-a")
+        assert script.marked("a")
+        script.process.send_signal(signal.SIGUSR2)
+        script.go()
+        assert script.read(sock).status == 200
+        assert script.ended() == "returned [False]\n"
+    assert not os.path.exists(script.path)
+
+
+def test_children_of_a_thread_are_refused(tmp_path: Path) -> None:
+    more = f"thread = threading.Thread(target=WSGIServer(application, {BIND}).run); thread.start()"
+    with Script(tmp_path, kind="fcgi_fork", more=more, run="thread.join()") as script:
+        assert script.ended() == "returned None\n"
+    assert "flup.thread: a server of children has signal handlers" in script.said()

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 
 from tests import cgi
 from tests.cgi import ROOT
+from tests.compat.stand import wait_for
 from tests.suite import wires
 from tests.suite.modes import wait_until
 from tests.suite.wires import Req, Resp
@@ -58,14 +59,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def on_descriptor_0(folder: Path, name: str, *words: str) -> Iterator[Path]:
+def on_descriptor_0(
+    folder: Path, name: str, *words: str, run: Sequence[str] = RUN
+) -> Iterator[Path]:
     """As mod_fcgid, lighttpd and spawn-fcgi start it; TERM must give 0."""
     path = folder / "s"
     with socket.socket(socket.AF_UNIX) as listener, (folder / "err").open("wb") as err:
         listener.bind(str(path))
         listener.listen()
         process = subprocess.Popen(
-            [*RUN, f"lib/{name}.fcgi", *words],
+            [*run, f"lib/{name}.fcgi", *words],
             cwd=folder,
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
             stdin=listener,
@@ -75,7 +78,7 @@ def on_descriptor_0(folder: Path, name: str, *words: str) -> Iterator[Path]:
         yield path
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(cgi.DEADLINE_S) == 0, (folder / "err").read_text()
+        assert wait_for(process) == 0, (folder / "err").read_text()
 
 
 def fastcgi(path: Path, request: Req) -> Resp:
@@ -105,6 +108,21 @@ def test_plain_cgi(folder: Path, name: str) -> None:
     told = json.loads(done.body)
     assert (told["body"], told["PATH_INFO"], told["wsgi.run_once"]) == ("\xff\0", "/x", True)
     assert (told["wsgi.multiprocess"], "HTTP_PROXY" in told) == (True, False)
+
+
+def test_fastcgi_with_descriptor_0_alone(folder: Path) -> None:
+    """FastCGI 2.2. Without care the next socket would be standard output."""
+    script = folder / "lib" / "alone.fcgi"
+    text = "print('before', flush=True)\nfrom flup.server.fcgi import WSGIServer\n"
+    prints = (
+        "    sys.stdout.write('x' * 9)\n    print('y', flush=True)\n    sys.stderr.write('z')\n"
+    )
+    app = APP.replace("    if environ", f"{prints}    if environ")
+    script.write_text(f"{app}{text}WSGIServer(app).run()\n")
+    with on_descriptor_0(
+        folder, "alone", run=["sh", "-c", 'exec "$@" >&- 2>&-', "-", *RUN]
+    ) as path:
+        assert [fastcgi(path, Req()).status for _ in range(3)] == [200] * 3
 
 
 def test_words_behind_the_file_are_the_querys(folder: Path) -> None:
@@ -191,7 +209,10 @@ FAILURES = [  # words, what is said, exit status
     (["--bind", "nowhere:", "lib/flup.fcgi"], "bind.port", 2),
     (["lib/flup.fcgi"], "is started by a web server", 2),
     (["ajp.fcgi"], "ImportError: AJP is not served here", 1),
-    (["paste.fcgi"], "ModuleNotFoundError: No module named 'flup.server.paste_factory'", 1),
+    (["paste.fcgi"], "flup.server.paste_factory is not here: call paste.deploy.loadapp()", 1),
+    (["old.fcgi"], "ModuleNotFoundError: flup.middleware is not here: flup's versions for", 1),
+    (["inside.fcgi"], "flup.server.threadedserver is not here: it is flup's inside", 1),
+    (["inside2.fcgi"], "flup.server.scgi_base is not here: it is flup's inside", 1),
 ]
 
 
@@ -199,6 +220,9 @@ FAILURES = [  # words, what is said, exit status
 def test_what_cannot_be_run(folder: Path, words: list[str], said: str, code: int) -> None:
     (folder / "two.fcgi").write_text("print 'Python 2'\n")
     (folder / "ajp.fcgi").write_text("from flup.server.ajp import WSGIServer\n")
+    (folder / "old.fcgi").write_text("from flup.middleware.gzip import GzipMiddleware\n")
+    (folder / "inside.fcgi").write_text("from flup.server.threadedserver import ThreadedServer\n")
+    (folder / "inside2.fcgi").write_text("from flup.server import scgi_base\n")
     (folder / "paste.fcgi").write_text("import flup.server.paste_factory\n")
     done = subprocess.run(
         [*RUN, *words],
@@ -211,6 +235,7 @@ def test_what_cannot_be_run(folder: Path, words: list[str], said: str, code: int
     )
     assert done.returncode == code, done
     assert said in done.stderr
+    assert "run_script.py" not in done.stderr, "a traceback begins in the script"
 
 
 def test_a_module_that_imports_on_demand(folder: Path) -> None:
@@ -231,3 +256,32 @@ def test_a_module_that_imports_on_demand(folder: Path) -> None:
     )
     done = cgi.ask([*RUN, str(script)], folder=folder, PYTHONPATH=str(ROOT))
     assert done.status == "200 OK", done
+
+
+PRINTING = """\
+print("before")
+import os, sys, threading
+def app(environ, start_response):
+    print("in the application", flush=True)
+    os.system("echo of a program")
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+
+"""
+
+
+@pytest.mark.parametrize("name", ["flup", "handler", "thread", "cgi"])
+def test_what_is_printed_is_no_part_of_a_cgi_answer(folder: Path, name: str) -> None:
+    """Nor is a body without a Content-Type refused: web.py's has none."""
+    cgi_only = "from flup.server.cgi import WSGIServer\nWSGIServer(app).run()\n"
+    in_a_thread = (  # CherryPy's FlupFCGIServer
+        "from flup.server.fcgi import WSGIServer\n"
+        "thread = threading.Thread(target=WSGIServer(app).run)\nthread.start()\nthread.join()\n"
+    )
+    text = {**SCRIPTS, "cgi": cgi_only, "thread": in_a_thread}[name]
+    script = folder / "lib" / "printing.fcgi"
+    script.write_text(PRINTING + text)
+    done = cgi.ask([*RUN, str(script)], folder=folder, PYTHONPATH=str(ROOT))
+    assert (done.status, done.body) == ("200 OK", b"ok"), done
+    for said in ("before", "in the application", "of a program"):
+        assert said in done.errors

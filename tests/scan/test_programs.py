@@ -175,6 +175,8 @@ GATEWAYS = [  # what a file imports, and the line that stands in its place
     ("import wsgiref.handlers",
      "import gatebridge.compat.wsgiref.handlers; from gatebridge.compat import wsgiref"),
     ("from wsgiref.handlers import BaseHandler", ""),
+    ("from flup.server.fcgi_base import FCGI_RESPONDER",
+     "from gatebridge.compat.flup.server.fcgi_base import FCGI_RESPONDER"),
     ("from flup.server.ajp import WSGIServer", ""),
     ("import flupper, wsgiref.util", ""),
 ]  # fmt: skip
@@ -204,3 +206,36 @@ def test_a_flup_script_is_started_by_run_script(tmp_path):
     assert item["mode"] == "exec"
     assert "gatebridge run-script" in item["reason"]["text"]
     assert any("from gatebridge.compat.flup.server.fcgi import" in line for line in lines(report))
+
+
+APP = "def app(environ, start_response):\n    return []\n"
+SERVING = {  # how old scripts say it
+    "all of it": f"from flup.server.fcgi import *\n{APP}WSGIServer(app).run()\n",
+    "a class of its own": "from flup.server.fcgi_fork import WSGIServer\n"
+    f"class Server(WSGIServer):\n    pass\n{APP}Server(app, bindAddress='s').run()\n",
+    "or another": "try:\n    from flup.server.fcgi import WSGIServer\nexcept ImportError:\n"
+    f"    from trac.web._fcgi import WSGIServer\n{APP}WSGIServer(app).run()\n",
+    "bottle": "import bottle\nbottle.run(server=bottle.FlupFCGIServer, bindAddress='s')\n",
+    "bottle by name": "from bottle import run\nrun(server='flup')\n",
+}
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_how_flup_is_called(tmp_path, name):
+    """Whoever imports such a file would not come back."""
+    (tmp_path / "old.fcgi").write_text(f"#!/usr/bin/env python3\n{SERVING[name]}")
+    (tmp_path / "bottle.py").write_text("")
+    item = as_data(scan(str(tmp_path)))["programs"][0]
+    assert item["mode"] == "exec"
+    assert "gatebridge run-script" in item["reason"]["text"]
+
+
+def test_what_is_not_there_of_flup():
+    source = read(b"import flup.middleware.gzip\nfrom flup.server import fcgi\n"
+                  b"from flup.server.ajp import WSGIServer\n")  # fmt: skip
+    said = [(fact.line, fact.text) for fact in source.facts if fact.code == "lacking"]
+    assert said == [(1, "flup.middleware.gzip"), (3, "flup.server.ajp")]
+
+
+def test_an_application_of_web_py_is_none_of_wsgi():
+    assert read(b"import web\napp = web.application(urls, globals())\n").application is None

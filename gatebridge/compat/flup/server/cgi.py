@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from gatebridge.compat.guard import Guard
+from gatebridge.compat.one_request import answer
 from gatebridge.errors import UseError
-from gatebridge.oneshot import answer
 
 if TYPE_CHECKING:
     from gatebridge.engine.seams import Application
