@@ -83,7 +83,8 @@ def _text(path: str) -> str:
 def raw_path(env: dict[str, str], path: str) -> bytes:
     """The path as the client wrote it, where that names the same thing; else path, quoted.
 
-    A server that rewrote the URL, or cut the mount off, tells the old one in REQUEST_URI.
+    A server that rewrote the URL, or cut the mount off, tells the old one in REQUEST_URI. Dot
+    segments that it resolved do not come back: it let in what the resolved path names.
     path    decoded, latin-1
     """
     uri = env.get("REQUEST_URI", "")
@@ -95,7 +96,7 @@ def raw_path(env: dict[str, str], path: str) -> bytes:
         raw = raw[start:] if start >= 0 else ""
     if raw and raw.isascii():
         decoded = path_of(raw)
-        if decoded is not None and (decoded == path or same(decoded, path)):
+        if decoded == path or (decoded and "/." not in decoded and same(decoded, path)):
             return raw.encode("ascii")
     return quote(path.encode("latin-1"), safe=_SAFE).encode("ascii")
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gatebridge.engine.seams import Application
 
 MOST = 10  # as Apache's LimitInternalRecursion
+_OF_A_LOOP = "gatebridge.asgi"  # an application that is called as engine.asgi says leaves this
 _SAFE = "/:@!$&'()*+,;=~"  # RFC 3986 section 3.3: pchar, and the slash
 
 
@@ -23,7 +24,7 @@ class Redispatch:
 
     The new environ's SCRIPT_NAME and PATH_INFO, joined, are the whole decoded path of the
     redirect, wherever they are parted. A path outside of the front's mount is the client's to ask
-    for, so it gets a 302.
+    for, so it gets a 302; so is one of an ASGI application, whose requests begin in an event loop.
 
     script_name, path_info  as they came from the front
     count                   local redirects that this request has behind it
@@ -55,7 +56,12 @@ class Redispatch:
         environ["gatebridge.redirects"] = self.count + 1
         environ["SCRIPT_NAME"] = self.script_name
         environ["PATH_INFO"] = _plain(path)[len(self.script_name.rstrip("/")) :]
-        return self._table(environ, start_response)
+        result = self._table(environ, start_response)
+        if environ.pop(_OF_A_LOOP, None) is None:
+            return result
+        if hasattr(result, "close"):
+            result.close()
+        return self._to_client(path, environ, start_response)
 
     def _to_client(
         self, path: str, environ: dict[str, object], start_response: Any

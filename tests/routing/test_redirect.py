@@ -48,6 +48,20 @@ def test_C06_through_webtest() -> None:
     assert client.get("/go").text == "exact '/exact' ''"
 
 
+def test_the_client_is_sent_to_an_asgi_application() -> None:
+    def asynchronous(environ, start_response):
+        environ["gatebridge.asgi"] = asynchronous
+        return ()
+
+    rules = [parse_rule("/go"), parse_rule("/to")]
+    apps = [leading("/site/to/x", "a=1"), asynchronous]
+    table = Table([Route(rule, app) for rule, app in zip(rules, apps, strict=True)])
+    seen = []
+    table(request("/go", "/site"), lambda status, headers: seen.append((status, dict(headers))))
+    ((status, headers),) = seen
+    assert (status, headers["Location"]) == ("302 Found", "/site/to/x?a=1")
+
+
 ROWS = [
     ("outside", "/other/to", "a=1", "/other/to?a=1"),
     ("not on a border", "/sites/to", "", "/sites/to"),
