@@ -23,10 +23,10 @@ def with_debugger(app: Application, evalex: bool = True, hostname: str = "") -> 
     hostname  a name that a browser may call us by, beside localhost and 127.0.0.1
     """
     try:
-        from werkzeug.debug import DebuggedApplication
+        from werkzeug import debug  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         return TracePage(app, hostname)
-    debugged = DebuggedApplication(cast("Any", app), evalex=evalex)
+    debugged = debug.DebuggedApplication(cast("Any", app), evalex=evalex)
     if hostname:
         debugged.trusted_hosts.append(hostname)
     return cast("Application", debugged)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gatebridge.apps.upstream_reply import Reply
 
 # RFC 9110 section 9.2.2: asked twice they do what they do once
+_ERRORS_MOST = 1 << 20  # bytes of one request's error stream that are logged
 _IDEMPOTENT = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"))
 
 
@@ -152,6 +153,7 @@ class _OverFastCgi:
         self._vars = fastcgi_variables(environ, place, length)
         self._keeps = keeps
         self._errors = environ["wsgi.errors"]
+        self._said = 0  # bytes of its error stream
         head = b"".join(FastCGIClient().request(self._vars, 1, keep=keeps))
         self.ask = Ask(head, environ, length, _stdin, spooled)
         self.is_repeatable = not length and environ["REQUEST_METHOD"] in _IDEMPOTENT
@@ -162,7 +164,13 @@ class _OverFastCgi:
         return FastCgiReply(client, self._is_head, self._keeps, self._say)
 
     def _say(self, data: bytes) -> None:
+        """Its error stream, up to a bound: one that never stops must not fill the disk."""
+        if self._said > _ERRORS_MOST:
+            return
+        self._said += len(data)
         self._errors.write(data.decode("utf-8", "backslashreplace"))
+        if self._said > _ERRORS_MOST:
+            self._errors.write(f"\n(more than {_ERRORS_MOST} bytes; the rest is left out)\n")
         self._errors.flush()
 
 

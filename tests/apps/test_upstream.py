@@ -398,6 +398,17 @@ def test_an_overloaded_one_is_503(to: Callable) -> None:
     assert ("Retry-After", "1") in out.head.headers
 
 
+def test_an_error_stream_without_end_fills_no_log(to: Callable) -> None:
+    """Nor does it keep the answer back."""
+    noise = b"\1\7\0\1\xff\xf8\0\0" + b"n" * 65_528
+    answer = b"\1\6\0\1\0\x08\0\0A: b\r\n\r\n\1\3\0\1\0\x08\0\0" + bytes(8)
+    with listening(says(noise * 64 + answer)) as place:
+        out = ask(to(f"fcgi://{place}"))
+    assert out.status == "200 OK"
+    assert 1 << 20 <= out.log.count("n" * 100) * 100 < 3 << 19
+    assert out.log.count("the rest is left out") == 1
+
+
 def test_the_client_leaves(to: Callable) -> None:
     """Its connection ends, so that the back end can see it."""
     left = threading.Event()
