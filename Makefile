@@ -22,9 +22,9 @@ pip := $(bin)/python -m pip --disable-pip-version-check --retries 10 install --q
 demo: $(VENV)/.installed
 	@$(bin)/gatebridge demo $(ARGS)
 
-# A short folder: the path of a socket has at most 107 bytes.
+# A short folder: the path of a socket has at most 107 bytes. Some workers run as somebody else.
 test: $(VENV)/.installed-test
-	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && chmod 711 "$$folder" && \
 	    $(bin)/python -m pytest -n $(JOBS) --dist loadfile --basetemp "$$folder/t" $(ARGS)
 
 lint: $(VENV)/.installed-lint
@@ -46,7 +46,7 @@ test-native:
 	cd build/native && GATEBRIDGE_NATIVE=1 .venv/bin/python -m pip wheel --quiet --no-deps -w dist .
 	cd build/native && .venv/bin/python -m zipfile -e dist/*.whl .  # compiled beside the sources
 	cd build/native && .venv/bin/gatebridge --version | grep 'compiled by mypyc'
-	cd build/native && folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	cd build/native && folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && chmod 711 "$$folder" && \
 	    .venv/bin/python -m pytest -n $(JOBS) --dist loadfile --basetemp "$$folder/t" $(ARGS) \
 	    --deselect tests/test_imports.py::test_one_cgi_request_imports_the_cold_set_and_nothing_else
 

@@ -16,7 +16,6 @@ from gatebridge.serve.exchange import DataSource, Errors
 from gatebridge.serve.gate import Gate
 from gatebridge.serve.request_id import request_id
 from gatebridge.wire.events import FILTER, UNKNOWN_LENGTH
-from gatebridge.wire.upgrade import wants_websocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,8 +150,6 @@ class Site:
             if app is self.app and self.is_elsewhere is not None and self.is_elsewhere(environ):
                 if self.elsewhere(exchange, request, length):
                     return
-            if "HTTP_UPGRADE" in environ and wants_websocket(environ):
-                raise PeerError("websocket.carried", "the application is a WSGI one, or served so")
             environ["wsgi.errors"] = Errors(exchange)
             environ["gatebridge.timeout"] = exchange.limit_time
             environ["gatebridge.gone"] = exchange.is_gone

@@ -70,6 +70,8 @@ class Screen:
         while self.process.poll() is None:
             assert time.monotonic() < end, self.text
             self.read(0.05)
+        while self.read(0.05):  # what it wrote last
+            assert time.monotonic() < end, self.text
         return self.process.returncode
 
 

@@ -98,7 +98,8 @@ def test_an_application_hears_of_a_client_that_leaves(behind, protocol):
 def test_an_answer_that_fails_half_way_is_cut(behind, protocol):
     _, port = behind
     found = ask(port, f"/{protocol}/half")
-    assert (found.status, found.cut) == (200, True)
+    assert found.cut
+    assert found.status in (200, 0)  # nginx sends no head where it hears of both at once
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -125,15 +125,13 @@ def test_beside_a_wsgi_application(tmp_path):
             socket.send("mixed")
             assert socket.recv(DEADLINE_S) == "mixed"
             assert live.ask_over("http", "/old").body == b"old"
-        assert refused(live.open("http"), "/old")[0] == 501
-        live.until_log("the application is a WSGI one, or served so")
+        assert refused(live.open("http"), "/old") == (200, b"old")
 
 
 @pytest.mark.parametrize("worker_class", ["gthread", "gevent"])
-def test_a_wsgi_worker_refuses(tmp_path, worker_class):
+def test_a_wsgi_application_answers_the_GET_that_an_opening_is(tmp_path, worker_class):
     with sockets(tmp_path, "--worker-class", worker_class, entry="shop:old") as live:
-        assert refused(live.open("http"))[0] == 501
-        live.until_log("websocket.carried incident")
+        assert refused(live.open("http")) == (200, b"old")
 
 
 @pytest.mark.parametrize("protocol", ["scgi", "uwsgi"])
