@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from gatebridge.serve.tls import Tls
 
 ADHOC: Final = "adhoc"  # a certificate that is made when the listener opens
+_CARRY: Final = ("http", "uwsgi")  # what clients of ours speak through TLS: browsers, nginx's suwsgi://
 
 
 def check_tls(bind: Bind) -> None:
     """raises ConfigError("bind.tls")"""
-    if "tls" in bind.options and (bind.protocol != "http" or not bind.options["tls"]):
-        why = "TLS is for HTTP, and for development; write ?tls=adhoc or ?tls=CERT,KEY"
+    if "tls" in bind.options and (bind.protocol not in _CARRY or not bind.options["tls"]):
+        why = "TLS is for HTTP and the uwsgi protocol; write ?tls=adhoc or ?tls=CERT,KEY"
         raise ConfigError("bind.tls", f"{bind.text}: {why}")
 
 

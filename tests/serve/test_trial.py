@@ -73,13 +73,20 @@ def test_its_output_is_no_outcome() -> None:
 
 
 def test_threads_and_children_of_it_hold_nobody() -> None:
+    read, write = os.pipe()
+
     def linger() -> None:
         threading.Thread(target=lambda: time.sleep(600)).start()
-        if os.fork() == 0:
+        pid = os.fork()
+        if pid == 0:
             time.sleep(60)
             os._exit(0)
+        os.write(write, b"%d" % pid)
 
     run_apart(linger, DEADLINE_S)
+    os.kill(int(os.read(read, 20)), signal.SIGKILL)
+    os.close(read)
+    os.close(write)
 
 
 def test_it_has_an_end() -> None:
