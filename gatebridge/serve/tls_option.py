@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from gatebridge.serve.tls import Tls
 
 ADHOC: Final = "adhoc"  # a certificate that is made when the listener opens
-_CARRY: Final = ("http", "uwsgi")  # what clients of ours speak through TLS: browsers, nginx's suwsgi://
+_CARRY: Final = (
+    "http",
+    "uwsgi",
+)  # what clients of ours speak through TLS: browsers, nginx's suwsgi://
 
 
 def check_tls(bind: Bind) -> None:
