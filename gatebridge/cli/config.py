@@ -61,3 +61,20 @@ def init(file: str) -> None:
     except OSError as error:
         raise UseError("config.unwritable", f"{file}: {error.strerror}") from error
     click.echo(f"wrote {file}")
+
+
+@command.command("from")
+@click.argument("file", metavar="FILE")
+def convert(file: str) -> None:
+    """Print a gatebridge.toml from a uwsgi.ini or a gunicorn.conf.py.
+
+    What has no like here stands at its end, each key with the reason, and on standard error.
+    """
+    from gatebridge.config import foreign, from_gunicorn, from_uwsgi
+
+    text = foreign.read(file)
+    source = from_gunicorn if file.endswith(".py") else from_uwsgi
+    taken = source.convert(file, text)
+    click.echo(foreign.render(file, taken), nl=False)
+    for key, why in taken.left:
+        click.echo(f"not taken: {key}: {why}", err=True)
