@@ -11,6 +11,7 @@ from gatebridge.doctor.log_checks import CHECKS as OF_LOGS
 from gatebridge.doctor.script_checks import CHECKS as OF_SCRIPTS
 from gatebridge.doctor.socket_checks import CHECKS as OF_SOCKETS
 from gatebridge.doctor.system_checks import CHECKS as OF_SYSTEMS
+from gatebridge.doctor.upstream_checks import CHECKS as OF_UPSTREAMS
 from gatebridge.doctor.worker_checks import CHECKS as OF_WORKERS
 
 if TYPE_CHECKING:
@@ -24,5 +25,6 @@ CHECKS: tuple[Check, ...] = (
     *OF_SYSTEMS,
     *OF_WORKERS,
     *OF_APPLICATIONS,
+    *OF_UPSTREAMS,
     *OF_SCRIPTS,
 )

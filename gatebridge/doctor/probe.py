@@ -46,7 +46,7 @@ def reach(bind: Bind) -> Reached:
     """Connect, and say nothing."""
     try:
         with connect(bind, CONNECT_S) as sock:
-            return Reached(None, _pid(sock) if bind.family in ("unix", "abstract") else 0)
+            return Reached(None, listener_of(sock) if bind.family in ("unix", "abstract") else 0)
     except GatebridgeError as error:
         return Reached(error)
 
@@ -86,7 +86,7 @@ def _speaks(data: bytes) -> str:
     return "tls" if data.startswith((b"\x15\x03", b"\x16\x03")) else ""
 
 
-def _pid(sock: socket.socket) -> int:
+def listener_of(sock: socket.socket) -> int:
     """Who called listen(); 0 where the system does not say, or it lives in another container."""
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
