@@ -1,6 +1,5 @@
 """Programs that start a FastCGI application or speak to one: spawn-fcgi, cgi-fcgi, fcgiwrap."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +44,15 @@ class Behind(Mode):
         return self.path.stat().st_size
 
 
+def listens(address: str) -> bool:
+    """The file is there a moment before anybody listens."""
+    try:
+        wires.connect(address).close()
+    except OSError:
+        return False
+    return True
+
+
 def run(stage: Stage, name: str, argv: list[str], address: str) -> "subprocess.Popen[bytes]":
     with (stage.folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
@@ -55,7 +63,7 @@ def run(stage: Stage, name: str, argv: list[str], address: str) -> "subprocess.P
             stdout=log,
             stderr=log,
         )
-    if not wait_until(lambda: os.path.exists(address) or process.poll() is not None):
+    if not wait_until(lambda: listens(address) or process.poll() is not None):
         process.kill()
     if process.poll() is not None:
         process.wait()
