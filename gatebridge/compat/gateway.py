@@ -254,7 +254,7 @@ class Gateway:
             return worker.run()
 
         log.listening(listener.text, listener.bind.protocol)
-        self._running = running = Prefork(spares, serve, log, settings.graceful_timeout)
+        self._running = running = Prefork(spares, serve, listener, log, settings.graceful_timeout)
         try:
             return running.run()
         finally:

@@ -85,9 +85,17 @@ class ChildWorker(Worker):
 class Prefork:
     """serve is called in each child and gives its exit status. grace_s: for their requests."""
 
-    def __init__(self, spares: Spares, serve: Serve, log: WorkerLog, grace_s: float) -> None:
+    def __init__(
+        self,
+        spares: Spares,
+        serve: Serve,
+        listener: Listener,
+        log: WorkerLog,
+        grace_s: float,
+    ) -> None:
         self._spares = spares
         self._serve = serve
+        self._listener = listener
         self._log = log
         self._grace_s = grace_s
         self._board = Scoreboard()
@@ -222,6 +230,7 @@ class Prefork:
     def _stop(self, turns: Turns) -> None:
         """Let them finish their requests; a further signal, or time, ends them."""
         self._log.line(INFO, "stopping: requests under way are finished first")
+        self._listener.refuse()
         for child in self._children.values():
             child.end()
         deadline = monotonic() + self._grace_s + KILL_S

@@ -221,6 +221,8 @@ class Generations:
     def stop(self, now: float) -> None:
         """Whoever serves finishes what is under way; the listeners are closed."""
         self._end_reload(now)
+        for listener in self.listeners:  # before a worker takes what it thinks are the last
+            listener.refuse()
         for crew in self.crews():
             crew.stop(now)
         self._close()

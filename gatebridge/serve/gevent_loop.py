@@ -147,6 +147,8 @@ class GeventLoop(Loop):
             fresh = self.accept(self.listeners[fd])
             if fresh is not None:
                 self.handle(fresh, None)
+            else:  # one that is shut stays readable: whoever will tell us so must come to it
+                pause(0.0)
         elif fd == self.inbox_fd:
             self.take_over(None)
         else:

@@ -8,6 +8,7 @@ import os
 import pwd
 import socket
 import sys
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,8 @@ class Listener:
     tls    encrypts its connections; None, as nearly always: a front server does that
     """
 
-    __slots__ = ("_allow", "_family", "_inode", "_uid", "bind", "fd", "site", "sock", "text", "tls")
+    __slots__ = ("_allow", "_family", "_inode", "_made", "_uid", "bind", "fd", "site", "sock",
+                 "text", "tls")  # fmt: skip
 
     site: Site
 
@@ -54,6 +56,7 @@ class Listener:
         self._allow = allow
         self._uid = os.geteuid() if bind.options.get("peer") else -1
         self._inode = inode(bind.path) if bind.family == "unix" else None
+        self._made = bind.family in ("unix", "abstract")  # by us: no other program listens there
         sock.setblocking(False)
         self.tls: Tls | None = None
         self.text = describe(bind, sock)
@@ -102,13 +105,28 @@ class Listener:
     def leave_file(self) -> None:
         """The file is another listener's from now on."""
         self._inode = None
+        self._made = False
+
+    def refuse(self) -> None:
+        """Nobody connects from now on; who is queued can still be accepted, to the last.
+
+        Only at Unix sockets of ours: systemd listens on at its own, and a TCP socket would forget
+        its queue.
+        """
+        if self._made:
+            self._remove_file()
+            with suppress(OSError):  # where listening sockets know no shutdown(), close() is all
+                self.sock.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
         """Stop listening; remove the socket's file if it is still the one we made."""
+        self._remove_file()
+        self.sock.close()
+
+    def _remove_file(self) -> None:
         ours, self._inode = self._inode, None  # once: the path may be another's afterwards
         if ours is not None and inode(self.bind.path) == ours:
             os.unlink(self.bind.path)
-        self.sock.close()
 
 
 _LowSocket = socket.socket.__mro__[1]  # _socket.socket: a third cheaper to make

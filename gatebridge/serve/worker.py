@@ -185,6 +185,9 @@ class Worker:
         loop.draining = True
         if duty is not None:
             duty.draining()
+        else:
+            for listener in self._listeners:
+                listener.refuse()
         if duty is None or duty.takes_queue:  # nobody comes after us
             for listener in self._listeners:
                 self._take_queue(listener)

@@ -1,5 +1,6 @@
 """Listeners: made without a gap, never stolen, removed by who made them (T8, T22, T23)."""
 
+import contextlib
 import os
 import socket
 import stat
@@ -54,6 +55,46 @@ def test_only_our_own_user_and_root(tmp_path: Path, uid: int, option: str) -> No
         assert made.is_stranger(sock) is (bool(option) and uid != before)
         sock.close()
     made.close()
+
+
+@pytest.mark.parametrize("name", ["/s", "@"])
+def test_whoever_is_queued_is_accepted_and_nobody_else_connects(tmp_path: Path, name: str) -> None:
+    made = listener(f"unix:{tmp_path}/s" if name == "/s" else f"unix:@{tmp_path}/s")
+    address = f"{tmp_path}/s" if name == "/s" else f"\0{tmp_path}/s"
+    with socket.socket(socket.AF_UNIX) as early, socket.socket(socket.AF_UNIX) as other:
+        early.connect(address)
+        if name == "/s":  # as for a client that looked the path up before it was removed
+            os.link(tmp_path / "s", tmp_path / "looked-up")
+            address = f"{tmp_path}/looked-up"
+        made.refuse()
+        assert not (tmp_path / "s").exists()
+        with pytest.raises(ConnectionRefusedError):
+            other.connect(address)
+        sock, _ = made.accept()
+        early.send(b"x")
+        assert sock.recv(2) == b"x"
+        sock.close()
+        with pytest.raises(BlockingIOError):
+            made.accept()
+    made.close()
+
+
+@pytest.mark.parametrize("how", ["fd", "left", "tcp"])
+def test_what_others_may_listen_at_is_not_shut(tmp_path: Path, how: str) -> None:
+    with contextlib.ExitStack() as stack:
+        if how == "tcp":
+            made = listener("fcgi://127.0.0.1:0")
+            address: object = made.sock.getsockname()
+        else:
+            whole = listener(f"unix:{tmp_path}/s")
+            stack.callback(whole.close)
+            address = f"{tmp_path}/s"
+            made = listener(f"fd://{whole.fd}") if how == "fd" else whole
+            made.leave_file()
+        stack.callback(made.close)
+        made.refuse()
+        peer = stack.enter_context(socket.socket(made.sock.family))
+        peer.connect(address)
 
 
 @pytest.mark.parametrize("text", ["unix:@x?peer=root", "fcgi://127.0.0.1:0?peer=same"])

@@ -11,6 +11,7 @@ import pytest
 from gatebridge.errors import GatebridgeError
 from gatebridge.serve.supervisor import SIGNALS
 from tests.serve.supervised import alive, answer, cpu_s, supervised
+from tests.serve.whole import Load, OnNew, whole_daemon
 
 CLI_MD = {  # the signal table of the command line's documentation
     "TERM", "QUIT", "INT", "HUP", "USR1", "USR2", "TTIN", "TTOU", "WINCH",
@@ -73,6 +74,17 @@ def test_SIGTERM_in_a_long_request_a_second_one_is_quick(tmp_path: Path, number:
             live.until_log("stopping")
             live.signal(number)
             assert live.wait() == STOPPED[number]
+
+
+def test_SIGTERM_answers_everybody_who_could_connect(tmp_path: Path) -> None:
+    """Nobody comes into the queue after the worker that took what was queued."""
+    with whole_daemon(tmp_path) as live:
+        with Load(*[lambda: OnNew(live.path)] * 8) as busy:
+            busy.more(200)
+            live.signal(signal.SIGTERM)
+            assert live.wait() == 0
+        kinds = {text.partition("(")[0] for text in busy.failed}
+        assert kinds <= {"ConnectionRefusedError", "FileNotFoundError"}, kinds
 
 
 def test_SIGTERM_in_a_long_request_that_outlives_the_limit(tmp_path: Path) -> None:
