@@ -6,6 +6,7 @@ server does differently (tests/suite/differences.py) it does with these texts, t
 
 import subprocess
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from gatebridge.fronts import caddy, haproxy, nginx
 from gatebridge.fronts.place import Place
 from tests.fronts.servers import program
 from tests.fronts.sites import Ground, Site
+from tests.serve.whole import socket_of
 from tests.suite.differences import runs
 from tests.suite.rows import BEHIND_FRONTS, validated
 from tests.suite.rows_environ import ENVIRON
@@ -138,6 +140,25 @@ def raw(build: Callable[[Place, str], str], name: str) -> Site:
     return Site(name, text, "", "root")
 
 
+def twins(build: Callable[[Place, str], str], name: str) -> Site:
+    """Two back ends that a test starts, both alive, and static files but for HAProxy."""
+    front, protocol, _ = name.split("-")
+    scheme = "" if protocol == "fastcgi" else f"{protocol}+"
+
+    def text(g: Ground) -> str:
+        sockets = [socket_of(folder, protocol) for folder in twin_folders(g)]
+        binds = tuple(parse_bind(f"{scheme}unix:{path}") for path in sockets)
+        if front == "haproxy":
+            return build(place(g, "fastcgi", binds=binds), "")
+        return build(filled(g, "fastcgi", "", binds=binds, send_files=""), "")
+
+    return Site(name, text, "", "root")
+
+
+def twin_folders(g: Ground) -> tuple[Path, Path]:
+    return g.folder / f"{g.port}a", g.folder / f"{g.port}b"
+
+
 def location(g: Ground, mount: str) -> str:
     part = nginx.config(place(g, "fastcgi", mount), "location")
     return f"server {{\nlisten 127.0.0.1:{g.port};\n{part}}}\n"
@@ -202,6 +223,10 @@ NGINX_EXTRA = (
     extra(nginx.config, "nginx-http-extra-app", "/app", "proxied-app"),
     secure(nginx.config, "nginx-fastcgi-tls", "root"),
     secure(nginx.config, "nginx-http-tls", "proxied-root"),
+    twins(nginx.config, "nginx-fastcgi-twins"),
+    twins(nginx.config, "nginx-scgi-twins"),
+    twins(nginx.config, "nginx-uwsgi-twins"),
+    twins(nginx.config, "nginx-http-twins"),
 )
 CADDY_EXTRA = (
     raw(caddy.config, "caddy-fastcgi-raw"),
@@ -212,6 +237,8 @@ CADDY_EXTRA = (
     secure(caddy.config, "caddy-fastcgi-tls", "root"),
     secure(caddy.config, "caddy-http-tls", "proxied-root"),
     checked_tcp(caddy.config, "caddy-http-tcp-checked"),
+    twins(caddy.config, "caddy-fastcgi-twins"),
+    twins(caddy.config, "caddy-http-twins"),
 )
 CADDY_UNCHECKED = (
     checked(caddy.config, "caddy-fastcgi-unchecked"),
@@ -228,6 +255,8 @@ HAPROXY_EXTRA = (
     secure(haproxy.config, "haproxy-http-tls", "proxied-root"),
     checked(haproxy.config, "haproxy-fastcgi-checked"),
     checked(haproxy.config, "haproxy-http-checked"),
+    twins(haproxy.config, "haproxy-fastcgi-twins"),
+    twins(haproxy.config, "haproxy-http-twins"),
 )
 
 

@@ -13,7 +13,7 @@ from gatebridge.fronts import apache as builder
 from gatebridge.fronts.place import Place
 from tests.fronts import servers
 from tests.fronts.apache import MODULES, common, run
-from tests.fronts.generated import ODD, checked, extra, made, place, secure
+from tests.fronts.generated import ODD, checked, extra, made, place, secure, twins
 from tests.fronts.servers import Server
 from tests.fronts.sites import Ground, Site
 from tests.suite.stage import Stage
@@ -206,7 +206,13 @@ KEPT = (
     kept(3, "handler", 32, several=True),
     kept(4, "pass", 0),
 )
-ALL = (*KEPT, *APACHE, *EXTRA, *ODD_SOCKETS, *SECURE, *UNCHECKED, *CHECKED)
+TWINS = (
+    twins(builder.config, "apache-fastcgi-twins"),
+    twins(builder.config, "apache-scgi-twins"),
+    twins(builder.config, "apache-uwsgi-twins"),
+    twins(builder.config, "apache-http-twins"),
+)
+ALL = (*TWINS, *KEPT, *APACHE, *EXTRA, *ODD_SOCKETS, *SECURE, *UNCHECKED, *CHECKED)
 
 
 def start(grounds: Sequence[tuple[Site, Ground]]) -> Server:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gatebridge.fronts import lighttpd as builder
-from tests.fronts.generated import checked, extra, made, secure
+from tests.fronts.generated import checked, extra, made, secure, twins
 from tests.fronts.generated_apache import odd_shim, odd_socket, shimmed
 from tests.fronts.lighttpd import common, run
 from tests.fronts.servers import Server
@@ -53,7 +53,13 @@ CHECKED = (
     checked(builder.config, "lighttpd-fastcgi-checked"),
     checked(builder.config, "lighttpd-http-checked"),
 )
-ALL = (*LIGHTTPD, *EXTRA, *ODD_SOCKETS, *SECURE, *CHECKED)
+TWINS = (
+    twins(builder.config, "lighttpd-fastcgi-twins"),
+    twins(builder.config, "lighttpd-scgi-twins"),
+    twins(builder.config, "lighttpd-uwsgi-twins"),
+    twins(builder.config, "lighttpd-http-twins"),
+)
+ALL = (*TWINS, *LIGHTTPD, *EXTRA, *ODD_SOCKETS, *SECURE, *CHECKED)
 
 
 def start(grounds: Sequence[tuple[Site, Ground]], port: int) -> Server:

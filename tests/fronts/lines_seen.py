@@ -4,8 +4,12 @@ import http.client
 import json
 import ssl
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
+from tests.fronts.generated import twin_folders
 from tests.fronts.sites import Site
+from tests.serve.whole import whole_daemon
+from tests.suite.modes import wait_until
 from tests.suite.stage import FrontMode
 from tests.suite.wires import Req, Resp
 
@@ -102,3 +106,26 @@ def nobody_is_left_alone(mode: FrontMode) -> None:
     """Of two back ends one is not there: after the first failures every request is answered."""
     for _ in range(12):
         assert mode.send(Req(headers=(("Suite-App", "hello"),))).body == b"hello\n"
+
+
+def both_are_asked(mode: FrontMode) -> None:
+    """Of two back ends that are there; for a static file, or one that is missing, none is.
+
+    What they would answer is their process id, whatever the path is.
+    """
+
+    def asked() -> set[int]:
+        with ThreadPoolExecutor(12) as pool:
+            told = list(pool.map(lambda _: mode.send(Req("GET", "/nap/0.2")), range(12)))
+        return {int(answer.body) for answer in told if answer.status == 200}
+
+    first, second = twin_folders(mode.ground)
+    for folder in (first, second):
+        folder.mkdir(exist_ok=True)
+    with whole_daemon(first) as one, whole_daemon(second) as other:
+        pids = [set(each.workers()) for each in (one, other)]
+        reached = wait_until(lambda: all(map(asked().intersection, pids)))  # both are found well
+        assert reached, mode.server.log()[-2000:]
+        if mode.site.front != "haproxy":
+            assert anywhere(mode, "/files/one.txt").body == b"one\n"
+            assert anywhere(mode, "/files/none.txt").status == 404

@@ -18,6 +18,7 @@ from tests.fronts.generated_apache import (
     KEPT,
     ODD_SOCKETS,
     SECURE,
+    TWINS,
     UNCHECKED,
     grounds_of,
     kept_path,
@@ -124,6 +125,11 @@ def test_each_line_is_for_something(modes: Modes, site: Site, seen: lines_seen.S
 @pytest.mark.parametrize("site", ODD_SOCKETS, ids=repr)
 def test_a_socket_of_any_name(modes: Modes, site: Site) -> None:
     assert lines_seen.environ(modes[site.name])["SCRIPT_NAME"] == "/app"
+
+
+@pytest.mark.parametrize("site", TWINS, ids=repr)
+def test_two_back_ends_are_both_asked(modes: Modes, site: Site) -> None:
+    lines_seen.both_are_asked(modes[site.name])
 
 
 @pytest.mark.parametrize("site", SECURE, ids=repr)

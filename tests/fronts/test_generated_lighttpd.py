@@ -9,7 +9,15 @@ import pytest
 from tests.fronts import generated_lighttpd, lines_seen, servers
 from tests.fronts.generated import ROWS, cases
 from tests.fronts.generated_apache import grounds_of
-from tests.fronts.generated_lighttpd import ALL, CHECKED, EXTRA, LIGHTTPD, ODD_SOCKETS, SECURE
+from tests.fronts.generated_lighttpd import (
+    ALL,
+    CHECKED,
+    EXTRA,
+    LIGHTTPD,
+    ODD_SOCKETS,
+    SECURE,
+    TWINS,
+)
 from tests.fronts.sites import Ground, Site
 from tests.suite.differences import wanted
 from tests.suite.modes import check
@@ -79,6 +87,11 @@ def test_each_line_is_for_something(modes: Modes, site: Site, seen: lines_seen.S
 @pytest.mark.parametrize("site", ODD_SOCKETS, ids=repr)
 def test_a_socket_of_any_name(modes: Modes, site: Site) -> None:
     assert lines_seen.environ(modes[site.name])["SCRIPT_NAME"] == "/app"
+
+
+@pytest.mark.parametrize("site", TWINS, ids=repr)
+def test_two_back_ends_are_both_asked(modes: Modes, site: Site) -> None:
+    lines_seen.both_are_asked(modes[site.name])
 
 
 @pytest.mark.parametrize("site", SECURE, ids=repr)

@@ -18,6 +18,7 @@ from tests.fronts.generated import (
     NGINX,
     NGINX_EXTRA,
 )
+from tests.fronts.lines_seen import both_are_asked
 from tests.fronts.sites import Site
 from tests.suite.modes import wait_until
 from tests.suite.stage import FrontMode, Stage
@@ -194,6 +195,14 @@ def test_what_cannot_be_handed_over_goes_to_another(stage: Stage, site: Site) ->
     for _ in range(12):
         request = Req(method, headers=(("Suite-App", "hello"),), body=body)
         assert mode.send(request).body == b"hello\n"
+
+
+TWINS = [site for site in EXTRA if site.name.endswith("-twins")]
+
+
+@pytest.mark.parametrize("site", TWINS, ids=repr)
+def test_two_back_ends_are_both_asked(stage: Stage, site: Site) -> None:
+    both_are_asked(stage.front(site))
 
 
 UNBUFFERED = [

@@ -177,6 +177,11 @@ def whole(resp: wires.Resp) -> str:
     return resp.body.decode()
 
 
+def socket_of(folder: Path, protocol: str = "") -> str:
+    """Where a daemon of this folder listens for it; FastCGI without a word."""
+    return str(folder / (f"s-{protocol}" if protocol not in ("", "fastcgi") else "s"))
+
+
 class Whole:
     """``gatebridge serve`` on four Unix sockets, one for each protocol, and a control socket.
 
@@ -201,11 +206,14 @@ class Whole:
         self.folder = folder
         self.gates: list[Gate] = []
         self.prefix = prefix
-        self.path = str(folder / "s")
+        self.path = socket_of(folder)
         self.write(app)
         argv = [*prefix, sys.executable, "-m", "gatebridge", "serve", "served:application"]
         for name in binds:
-            argv += ["--bind", f"{name}+unix:{self.path}-{name}" if name else f"unix:{self.path}"]
+            argv += [
+                "--bind",
+                f"{name}+unix:{socket_of(folder, name)}" if name else f"unix:{self.path}",
+            ]
         argv += ["--workers", str(workers), "--threads", str(threads)]
         argv += ["--control-socket", str(folder / "ctl")]
         self.log_path = folder / "log"
@@ -293,7 +301,7 @@ class Whole:
         return sock
 
     def connect(self, protocol: str = "") -> socket.socket:
-        sock = wires.connect(f"{self.path}-{protocol}" if protocol else self.path)
+        sock = wires.connect(socket_of(self.folder, protocol))
         sock.settimeout(DEADLINE_S)
         return sock
 
