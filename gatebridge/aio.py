@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gatebridge.serve.aio_choice import Asynchronous
     from gatebridge.serve.aio_loop import AioLoop
     from gatebridge.serve.aio_mixed import Mixed
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
     from gatebridge.serve.loop import Loop
     from gatebridge.serve.scoreboard import WorkerSlot
     from gatebridge.serve.worker_log import WorkerLog

@@ -16,7 +16,7 @@ from gatebridge.errors import ConfigError
 from gatebridge.serve.access_log import COMBINED, AccessLog
 from gatebridge.serve.aio_choice import is_async
 from gatebridge.serve.clock import current_date
-from gatebridge.serve.listen import Listener, networks, open_listener, somaxconn
+from gatebridge.serve.listen import networks, open_listener, somaxconn
 from gatebridge.serve.log_file import LogFile
 from gatebridge.serve.loop import Loop
 from gatebridge.serve.more_stacks import answer_usr1, answer_usr1_with
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from gatebridge.serve.aio_loop import AioLoop
     from gatebridge.serve.aio_mixed import Mixed
     from gatebridge.serve.inbox import Inbox
+    from gatebridge.serve.listener import Listener
     from gatebridge.serve.scoreboard import WorkerSlot
     from gatebridge.settings import Settings
 

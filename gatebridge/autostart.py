@@ -32,7 +32,7 @@ from gatebridge.serve.supervisor import SIGNALS, Supervisor
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
     from gatebridge.settings import Configuration
 
 IDLE_EXIT = "5m"

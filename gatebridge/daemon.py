@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from gatebridge.config import Asked
     from gatebridge.engine.seams import Application
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
     from gatebridge.serve.notify import Passed
     from gatebridge.serve.route_board import RouteBoard
     from gatebridge.serve.scoreboard import WorkerSlot

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from gatebridge.engine.seams import Application
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
 
     Encryption = ssl.SSLContext | tuple[str, str | None] | str
 

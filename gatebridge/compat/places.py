@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from gatebridge.bind import Bind, parse_bind
 from gatebridge.errors import ConfigError, UseError
-from gatebridge.serve.listen import Listener, open_listener
+from gatebridge.serve.listen import open_listener
+from gatebridge.serve.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatebridge.serve.listen import Network
+    from gatebridge.serve.listener import Network
 
 _SCHEMES = {"fastcgi": "fcgi", "scgi": "scgi"}
 _ANYBODY = "0.0.0.0/0,::/0"  # flup listens wherever it is told; who may connect is asked later

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from gatebridge.serve.inbox import Inbox
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
     from gatebridge.serve.scoreboard import WorkerSlot
     from gatebridge.serve.worker_log import WorkerLog
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gatebridge.serve.aio_loop import AioLoop
     from gatebridge.serve.exchange import Exchange
     from gatebridge.serve.inbox import Inbox
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
     from gatebridge.serve.loop import Loop
     from gatebridge.serve.site import Site, Wire
     from gatebridge.wire.events import Request

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gatebridge.bind import Bind
-    from gatebridge.serve.listen import Listener, Network
+    from gatebridge.serve.listener import Listener, Network
     from gatebridge.settings import Configuration, Pool
 
     Listeners = dict[str, list[Listener]]

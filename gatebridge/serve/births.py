@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gatebridge.serve.house import House
     from gatebridge.serve.inbox import Inbox
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
     from gatebridge.serve.privileges import Privileges
     from gatebridge.serve.route_board import RouteBoard
     from gatebridge.settings import Pool

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gatebridge.serve.births import Births
     from gatebridge.serve.channel import Message
     from gatebridge.serve.house import House
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
     from gatebridge.serve.member import Member
     from gatebridge.serve.pool import PoolPlan, View
     from gatebridge.serve.spawn import Death

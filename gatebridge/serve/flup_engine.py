@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gatebridge.serve.duty import Duty
     from gatebridge.serve.exchange import Exchange
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
     from gatebridge.serve.loop import Loop
     from gatebridge.serve.site import Site
     from gatebridge.serve.worker_log import WorkerLog

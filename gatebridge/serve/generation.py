@@ -14,7 +14,7 @@ from gatebridge.settings import Pool, Settings, worker_count
 if TYPE_CHECKING:
     from gatebridge.serve.crew import Failure
     from gatebridge.serve.house import House
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
     from gatebridge.serve.privileges import Privileges
     from gatebridge.serve.reexec import Heritage
     from gatebridge.settings import Configuration

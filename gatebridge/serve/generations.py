@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gatebridge.serve.crew import Crew
     from gatebridge.serve.house import House
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
     from gatebridge.serve.member import Member
     from gatebridge.serve.notify import Notify
     from gatebridge.serve.reexec import Heritage

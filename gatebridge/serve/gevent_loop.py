@@ -14,11 +14,12 @@ from gatebridge.errors import ConfigError
 from gatebridge.serve.gate import Gate
 from gatebridge.serve.gevent_connection import GeventConnection
 from gatebridge.serve.gevent_hub import Greenlet, Readable, new_lock, pause, soon, spawn
-from gatebridge.serve.loop import PASSED, Loop, Slot
+from gatebridge.serve.loop import PASSED, Loop
 from gatebridge.serve.more_stacks import NO_THREAD
 from gatebridge.serve.overdue import RequestTimeout
 from gatebridge.serve.poller import EpollPoller
 from gatebridge.serve.scoreboard import THREADS_MAX
+from gatebridge.serve.slot import Slot
 
 if TYPE_CHECKING:
     import socket
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from gatebridge.serve.connection import Connection
     from gatebridge.serve.exchange import Exchange
     from gatebridge.serve.inbox import Inbox
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
     from gatebridge.serve.scoreboard import WorkerSlot
     from gatebridge.serve.site import Site
     from gatebridge.wire.events import Request

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from gatebridge.serve.loop import Loop, Slot
+    from gatebridge.serve.loop import Loop
+    from gatebridge.serve.slot import Slot
 
 _SLOWER = 10  # there may be a thousand calls to look at, and the loop itself reads the sockets
 

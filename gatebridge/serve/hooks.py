@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatebridge.serve.inbox import Inbox
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
     from gatebridge.serve.route_board import RouteBoard
     from gatebridge.serve.scoreboard import WorkerSlot
     from gatebridge.settings import Configuration, Pool

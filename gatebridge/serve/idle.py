@@ -9,7 +9,7 @@ from gatebridge.serve.backlog import queue
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
     from gatebridge.serve.scoreboard import WorkerView
 
 LOOK_S = 1.0  # at most; workers say about as often how many requests they have served

@@ -10,7 +10,8 @@ from gatebridge.next_steps import then
 from gatebridge.serve.worker_log import ERROR
 
 if TYPE_CHECKING:
-    from gatebridge.serve.loop import Loop, Slot
+    from gatebridge.serve.loop import Loop
+    from gatebridge.serve.slot import Slot
 
 _FRAMES = 20  # the innermost ones
 

@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING, Any
 from gatebridge.bind import parse_bind
 from gatebridge.errors import ConfigError
 from gatebridge.serve.binds import web_server_addrs
-from gatebridge.serve.listen import Listener, Network, adopt_listener
+from gatebridge.serve.listen import adopt_listener
 from gatebridge.serve.member import NO_SLOT, Member
 from gatebridge.serve.pool import DRAINING, READY
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from typing import NoReturn
+
+    from gatebridge.serve.listener import Listener, Network
 
 VARIABLE = "GATEBRIDGE_REEXEC"
 _FORMAT = 1

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gatebridge.serve.crew import Crew
     from gatebridge.serve.generations import Generations
     from gatebridge.serve.house import House, Totals
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
     from gatebridge.serve.scoreboard import WorkerView
 
     Answer = dict[str, Any]

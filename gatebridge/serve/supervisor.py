@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from gatebridge.serve.crew import Crew, Failure
     from gatebridge.serve.hooks import Hooks
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
     from gatebridge.serve.reexec import Heritage
     from gatebridge.settings import Configuration
 

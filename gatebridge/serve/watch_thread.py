@@ -14,7 +14,8 @@ from gatebridge.serve.overdue import give_up
 
 if TYPE_CHECKING:
     from gatebridge.serve.connection import Connection
-    from gatebridge.serve.loop import Loop, Slot
+    from gatebridge.serve.loop import Loop
+    from gatebridge.serve.slot import Slot
 
 TICK_S = 0.005  # stuck: in the same application call at two ticks
 CALM_S = 1.0  # without a stuck call, before the additional pollers are retired

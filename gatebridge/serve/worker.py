@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gatebridge.serve.duty import Duty
     from gatebridge.serve.inbox import Inbox
-    from gatebridge.serve.listen import Listener
+    from gatebridge.serve.listener import Listener
     from gatebridge.serve.worker_log import WorkerLog
 
 _FRESH_S = 0.2  # a connection just accepted may still be about to send its request

@@ -11,7 +11,8 @@ import pytest
 from gatebridge.bind import parse_bind
 from gatebridge.errors import ConfigError
 from gatebridge.serve.binds import close_unshared, listen, place
-from gatebridge.serve.listen import Listener, open_listener
+from gatebridge.serve.listen import open_listener
+from gatebridge.serve.listener import Listener
 from gatebridge.settings import App, Configuration, Pool, Settings
 
 

@@ -10,12 +10,14 @@ import pytest
 
 from gatebridge.bind import parse_bind
 from gatebridge.serve.idle import Idle
-from gatebridge.serve.listen import Listener, open_listener
+from gatebridge.serve.listen import open_listener
 from gatebridge.serve.scoreboard import READY, Running, WorkerView
 from tests.serve.supervised import answer, supervised
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gatebridge.serve.listener import Listener
 
 REST = WorkerView(0, 11, "main", 1, READY, 8, 1.0, 5, 0, 0, 0, 0, 0, [])
 BUSY = replace(REST, running=[Running(0, 1, 0.0, 1.0, "GET /", "")])

@@ -13,7 +13,8 @@ import pytest
 
 from gatebridge.bind import parse_bind
 from gatebridge.errors import ConfigError
-from gatebridge.serve.listen import Listener, backlog, examine, networks, open_listener, somaxconn
+from gatebridge.serve.listen import backlog, examine, networks, open_listener, somaxconn
+from gatebridge.serve.listener import Listener
 
 
 def listener(text: str, addresses: str = "") -> Listener:
