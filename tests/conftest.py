@@ -2,12 +2,17 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fronts import servers
-from tests.suite.stage import Stage
+# so that what the tests share asserts under -O, too
+shared = {path.stem for path in Path(__file__).parent.iterdir()} - {"conftest"}
+pytest.register_assert_rewrite(*(f"tests.{name}" for name in shared))
+
+from tests.fronts import servers  # noqa: E402
+from tests.suite.stage import Stage  # noqa: E402
 
 
 def pytest_configure() -> None:
