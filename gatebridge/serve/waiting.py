@@ -5,11 +5,15 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING
 
+from gatebridge.serve.backlog import queue
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatebridge.serve.listener import Listener
     from gatebridge.serve.turns import Turns
+
+_UNKNOWN = 1, 1
 
 
 class Waiting:
@@ -44,6 +48,9 @@ class Waiting:
         poll = select.poll()
         for fd in self._fds():
             poll.register(fd, select.POLLIN)
+        for listener in self._listeners:
+            if listener.refuses and (queue(listener.sock) or _UNKNOWN)[0] == 0:
+                poll.unregister(listener.fd)  # readable as it is, it has nobody
         return any(flags & select.POLLIN for _, flags in poll.poll(0))
 
     def tell(self, wanted: bool) -> None:

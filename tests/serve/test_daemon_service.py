@@ -395,6 +395,13 @@ def test_ondemand_has_no_worker_until_somebody_asks(tmp_path: Path) -> None:
         assert live.ask("/") == "two"
 
 
+def test_ondemand_that_nobody_asked_starts_nothing_at_its_end(tmp_path: Path) -> None:
+    with service(tmp_path, *BIND, "--pm", "ondemand") as live:
+        assert live.settled(0) == []
+        assert live.stop() == 0
+        assert live.imports() == 0
+
+
 def test_ondemand_a_kept_connection_keeps_no_worker_and_is_served_again(tmp_path: Path) -> None:
     """On itself, or on a new one when it was ended between two requests."""
     words = ("--pm", "ondemand", "--process-idle-timeout", "0.3")
