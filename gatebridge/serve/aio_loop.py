@@ -23,7 +23,7 @@ from gatebridge.serve.worker_log import ERROR
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from gatebridge.serve.inbox import Inbox
     from gatebridge.serve.listen import Listener
@@ -332,11 +332,7 @@ class AioLoop:
             self.loop.close()
 
     async def _end(self) -> None:
-        tasks = [one.task for one in self.tasks.active.values() if one.task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_ANSWER_S)
+        await _cancel([one.task for one in self.tasks.active.values()])
         for application in self._begun:
             try:
                 await application.shutdown()
@@ -344,5 +340,15 @@ class AioLoop:
                 self.log.note(error, "at the end")
         for connection in list(self.tasks.connections.values()):
             connection.close()
+        await _cancel(asyncio.all_tasks() - {asyncio.current_task()})  # of the application's own
         await self.loop.shutdown_asyncgens()
         await self.loop.shutdown_default_executor()
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
+    """End tasks; those that do not heed it are left."""
+    chosen = [task for task in tasks if task is not None]
+    for task in chosen:
+        task.cancel()
+    if chosen:
+        await asyncio.wait(chosen, timeout=_ANSWER_S)

@@ -99,6 +99,12 @@ def test_workers_begin_and_end_their_lifespans(tmp_path, preload):
     assert (tmp_path / "ended").read_text() == "shutdown\n" * 2
 
 
+def test_what_the_application_left_running_is_cancelled_behind_its_lifespan(tmp_path):
+    with aio(tmp_path) as live:
+        assert live.ask("/task/kept") == "begun"
+    assert (tmp_path / "ended").read_text() == "shutdown\ncancelled\n"
+
+
 @pytest.mark.parametrize(("kind", "module"), [("asyncio", "asyncio."), ("uvloop", "uvloop")])
 def test_the_event_loop_is_chosen(tmp_path, kind, module):
     pytest.importorskip(module.strip("."))
