@@ -63,6 +63,9 @@ def test_the_answer_to_the_opening_of_the_standard(live):
         ({"Sec_WebSocket_Version": None}, b"426"),
         ({"Sec_WebSocket_Key": "short"}, b"400"),
         ({"Sec_WebSocket_Key": None}, b"400"),
+        ({"Content_Length": "1"}, b"400"),
+        ({"Transfer_Encoding": "chunked"}, b"400"),
+        ({"Content_Length": "0"}, b"101"),
         ({"Upgrade": "h2c"}, b"200"),
         ({"Connection": "keep-alive"}, b"200"),
         ({"Connection": "keep-alive, upgrade"}, b"101"),
@@ -126,6 +129,11 @@ def test_codes_that_may_not(live, code):
         assert ended(socket)[0] == 1011
 
 
+def test_a_reason_that_may_not_be_sent(live):
+    with client(live, "/surrogate") as socket:
+        assert ended(socket)[0] == 1011
+
+
 def test_an_application_that_returns_has_closed(live):
     with client(live, "/returns") as socket:
         assert ended(socket) == (1000, "")
@@ -176,6 +184,16 @@ def test_an_application_waits_for_messages_while_it_accepts(live):
 def test_pings_are_answered(live):
     with client(live, "/echo/ping") as socket:
         assert socket.ping("payload").wait(DEADLINE_S)
+
+
+def test_a_close_frame_right_behind_a_ping(live):
+    with live.open("http") as sock:
+        sock.settimeout(DEADLINE_S)
+        sock.sendall(opening("/echo/both-at-once"))
+        until(sock, b"\r\n\r\n")
+        sock.sendall(frame(9, b"ping") + frame(8, b""))
+        assert rest(sock) == b"\x88\0"
+    live.noted("echo both-at-once 1005 ")
 
 
 @pytest.mark.parametrize(
