@@ -19,7 +19,7 @@ from gatebridge.serve.aio_stacks import as_thread, frames_of
 from gatebridge.serve.aio_tasks import TICK_S, Tasks
 from gatebridge.serve.more_stacks import NO_THREAD
 from gatebridge.serve.scoreboard import THREADS_MAX
-from gatebridge.serve.worker_log import ERROR
+from gatebridge.serve.worker_log import ERROR, INFO
 
 if TYPE_CHECKING:
     import socket
@@ -108,6 +108,9 @@ class AioLoop:
         for application in self._applications:
             self.wait_for(application.startup())
             self._begun.append(application)
+            why = getattr(application, "without_lifespan", "")
+            if why:  # it may be that a startup failed, and nobody would know
+                self.log.line(INFO, f"the application is served without lifespan: {why}")
 
     def wait_for(self, coroutine: Coroutine[Any, Any, Any], most_s: float | None = None) -> Any:
         """Run a coroutine in the loop, and wait for it here. raises what it does"""

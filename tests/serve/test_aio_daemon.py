@@ -89,6 +89,7 @@ def test_startup_that_fails_keeps_the_daemon_from_serving(tmp_path):
 def test_an_application_without_lifespan_is_served(tmp_path):
     with aio(tmp_path, entry="shop:stubborn") as live:
         assert int(live.ask("/")) in live.workers()
+        live.until_log("is served without lifespan: RuntimeError: no lifespan here")
 
 
 @pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["each", "preloaded"])
