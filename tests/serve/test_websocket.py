@@ -234,19 +234,33 @@ def test_one_that_goes_on_behind_the_end_is_cancelled(live):
     live.noted("stays on cancelled")
 
 
+def flooded(live, name):
+    """How much /flood/NAME has sent when it has to wait."""
+    seen = []
+
+    def settled():
+        seen.append(int(live.ask(f"/flooded/{name}")))
+        return len(seen) > 20 and seen[-1] == seen[-20] > 0
+
+    live.until(settled)
+    return seen[-1]
+
+
 def test_a_peer_that_does_not_read_is_waited_for(live):
     with live.open("http") as sock:
         sock.sendall(opening("/flood/slow"))
         until(sock, b"\r\n\r\n")
-        seen = []
-
-        def settled():
-            seen.append(int(live.ask("/flooded/slow")))
-            return len(seen) > 20 and seen[-1] == seen[-20] > 0
-
-        live.until(settled)
-        assert seen[-1] < 4 << 20
+        assert flooded(live, "slow") < 4 << 20
     live.noted("flood slow left")
+
+
+def test_whoever_waits_for_such_a_peer_hears_of_the_end(live):
+    with live.open("http") as sock:
+        sock.sendall(opening("/flood/broken"))
+        until(sock, b"\r\n\r\n")
+        flooded(live, "broken")
+        sock.sendall(frame(3, b""))
+        live.noted("flood broken left")
 
 
 def fill(sock, data):
