@@ -50,6 +50,8 @@ def _call(
     why = getattr(out, "no_upgrade", _NO_PROCESS)
     if why:
         raise PeerError("websocket.carried", why)
+    if request.body or not request.complete:  # it would be taken for frames
+        raise PeerError("websocket.malformed", "an opening has no body")
     key = opening_key(environ)
     try:
         from gatebridge.engine.asgi_websocket import WebSocketCall

@@ -213,8 +213,10 @@ class WebSocketCall:
     def _close(self, message: Message) -> None:
         code = message.get("code", NORMAL)
         reason = message.get("reason") or ""
-        if not _is_code(code) or not isinstance(reason, str):
+        if not _is_code(code):
             raise AppError("asgi.message", f"websocket.close: {code!r:.20} is no code to send")
+        if not _is_text(reason):
+            raise AppError("asgi.message", f"websocket.close: {reason!r:.80} is no reason to send")
         self._own_end = True
         if self._raw is None:
             if not self._refused:
@@ -322,6 +324,17 @@ class WebSocketCall:
 def _cost(message: Message) -> int:
     data: str | bytes = message.get("text") or message.get("bytes") or b""
     return len(data) + _MESSAGE
+
+
+def _is_text(reason: object) -> bool:
+    """Whether it is a str that UTF-8 has bytes for: half a surrogate pair has none."""
+    if not isinstance(reason, str):
+        return False
+    try:
+        reason.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_code(code: object) -> bool:

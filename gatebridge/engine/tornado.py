@@ -44,7 +44,7 @@ class TornadoAsgi:
         await _waited(delegate.headers_received(line, headers))
         leaving: asyncio.Task[None] | None = None
         try:
-            if await _give_body(delegate, receive):
+            if await _give_body(delegate, receive, answer):
                 delegate.finish()
                 leaving = asyncio.ensure_future(_watch(receive, answer))
                 await answer.over
@@ -71,6 +71,7 @@ class Answer:
     """In place of a tornado.httputil.HTTPConnection.
 
     finished  the handler has given all of it
+    most      bytes of the request's body, where the handler sets a limit of its own
     over      done when there is nothing more to wait for; an exception where the answer failed
     """
 
@@ -79,12 +80,25 @@ class Answer:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._send = send
         self.finished = False
+        self.most: int | None = None
         self._held: bytes | None = None  # the first piece, until it is known whether more follows
         self._closed: Callable[[], object] | None = None
         self._gone = False
 
     def set_close_callback(self, callback: Callable[[], object] | None) -> None:
         self._closed = callback
+
+    def set_max_body_size(self, max_body_size: int) -> None:
+        self.most = max_body_size
+
+    def set_body_timeout(self, timeout: float) -> None:
+        """--body-timeout counts, which is from byte to byte."""
+
+    def refuse(self) -> None:
+        """The body is longer than the handler wants it."""
+        fields = [(b"content-type", b"text/plain")]
+        self._pass({"type": "http.response.start", "status": 413, "headers": fields})
+        self._pass({"type": "http.response.body", "body": b"Content Too Large\n"})
 
     def left(self) -> None:
         """The client has; RequestHandler.on_connection_close() is called, once."""
@@ -162,13 +176,21 @@ async def _sent(waiting: Any) -> None:
     await waiting
 
 
-async def _give_body(delegate: Any, receive: Receive) -> bool:
-    """Tell the delegate of the body as it comes. False: the client has left before its end."""
+async def _give_body(delegate: Any, receive: Receive, answer: Answer) -> bool:
+    """Tell the delegate of the body as it comes.
+
+    False: the client has left before its end, or it was too long.
+    """
+    size = 0
     while True:
         message = await receive()
         if message["type"] != "http.request":
             return False
         data = message.get("body", b"")
+        size += len(data)
+        if answer.most is not None and size > answer.most and not answer.finished:
+            answer.refuse()
+            return False
         if data:
             await _waited(delegate.data_received(data))
         if not message.get("more_body", False):

@@ -162,7 +162,6 @@ class AioConnection(AioSender):
         pieces = self.wire.send_end(id, 0)
         self.finish(exchange)
         exchange.leaves()
-        self._wake_drainers()
         try:
             self.send(pieces)
         except ConnectionError:  # lost() was called
@@ -383,7 +382,7 @@ class AioConnection(AioSender):
         self._outbox.clear()
         self._outbox_size = 0
         self.drop_all()
-        self._wake_drainers()
+        self.wake_drainers()
         raw, self.raw = self.raw, None
         if raw is not None:
             raw.reader.received(b"")

@@ -170,6 +170,7 @@ class AioExchange(Asked):
         self.left_at = self.connection.tasks.now()
         self.completes()
         self._wake_reader()
+        self.connection.wake_drainers()
 
     def _wake_ended(self) -> None:
         waits, self._ended_waits = self._ended_waits, set()
@@ -319,8 +320,7 @@ class AioExchange(Asked):
 
     def trailers(self, headers: list[tuple[bytes, bytes]]) -> None:
         self._check()
-        if "trailers" in str((self.environ or {}).get("HTTP_TE", "")).lower():
-            self.connection.trail(headers)
+        self.connection.trail(headers)
 
     @property
     def no_upgrade(self) -> str:

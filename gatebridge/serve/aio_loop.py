@@ -19,11 +19,11 @@ from gatebridge.serve.aio_stacks import as_thread, frames_of
 from gatebridge.serve.aio_tasks import TICK_S, Tasks
 from gatebridge.serve.more_stacks import NO_THREAD
 from gatebridge.serve.scoreboard import THREADS_MAX
-from gatebridge.serve.worker_log import ERROR
+from gatebridge.serve.worker_log import ERROR, INFO
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from gatebridge.serve.inbox import Inbox
     from gatebridge.serve.listener import Listener
@@ -108,6 +108,9 @@ class AioLoop:
         for application in self._applications:
             self.wait_for(application.startup())
             self._begun.append(application)
+            why = getattr(application, "without_lifespan", "")
+            if why:  # it may be that a startup failed, and nobody would know
+                self.log.line(INFO, f"the application is served without lifespan: {why}")
 
     def wait_for(self, coroutine: Coroutine[Any, Any, Any], most_s: float | None = None) -> Any:
         """Run a coroutine in the loop, and wait for it here. raises what it does"""
@@ -332,11 +335,7 @@ class AioLoop:
             self.loop.close()
 
     async def _end(self) -> None:
-        tasks = [one.task for one in self.tasks.active.values() if one.task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_ANSWER_S)
+        await _cancel([one.task for one in self.tasks.active.values()])
         for application in self._begun:
             try:
                 await application.shutdown()
@@ -344,5 +343,15 @@ class AioLoop:
                 self.log.note(error, "at the end")
         for connection in list(self.tasks.connections.values()):
             connection.close()
+        await _cancel(asyncio.all_tasks() - {asyncio.current_task()})  # of the application's own
         await self.loop.shutdown_asyncgens()
         await self.loop.shutdown_default_executor()
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
+    """End tasks; those that do not heed it are left."""
+    chosen = [task for task in tasks if task is not None]
+    for task in chosen:
+        task.cancel()
+    if chosen:
+        await asyncio.wait(chosen, timeout=_ANSWER_S)

@@ -139,7 +139,7 @@ class AioSender:
             self._writes = False
             self.tasks.loop.remove_writer(self.fd)
         if self._outbox_size <= LOW:
-            self._wake_drainers()
+            self.wake_drainers()
             for exchange in self._pumped[:]:
                 self.pump(exchange)
         if not (outbox or self.closed):
@@ -153,7 +153,7 @@ class AioSender:
         elif exchange not in self._pumped:
             self._pumped.append(exchange)
 
-    def _wake_drainers(self) -> None:
+    def wake_drainers(self) -> None:
         waits, self._drainers = self._drainers, []
         for waiter in waits:
             if not waiter.done():

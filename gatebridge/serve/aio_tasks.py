@@ -8,6 +8,7 @@ redirect, the status page) is a list of bytes, and is sent from here.
 
 import os
 from asyncio import AbstractEventLoop, Future, Task
+from contextvars import copy_context
 from io import BytesIO
 from time import monotonic
 from typing import Any
@@ -70,6 +71,7 @@ class Tasks:
         self.stubborn: dict[int, float] = {}  # ident -> when it was cancelled for its time limit
         self.forked = False
         self._free = list(range(len(views)))
+        self._context = copy_context()  # of no request: callbacks may run in another request's
 
     def new_future(self) -> "Future[None]":
         return self.loop.create_future()
@@ -149,7 +151,8 @@ class Tasks:
             self._note(exchange, environ)
         coroutine = application.serve(request, environ, length, exchange, Source(exchange))
         exchange.running = coroutine
-        exchange.task = task = Task(coroutine, loop=self.loop)
+        task = Task(coroutine, loop=self.loop, context=self._context.copy())
+        exchange.task = task
         task.add_done_callback(exchange.task_done)
 
     def _prepare(

@@ -336,8 +336,8 @@ class Http:
         return self._send(h11.InformationalResponse(status_code=103, headers=headers))
 
     def keep_trailers(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Fields for send_end() to put behind the body, where it goes out in chunks."""
-        self._trailers = headers
+        """Further fields for send_end() to put behind the body, where it goes out in chunks."""
+        self._trailers += headers
 
     def send_body(self, id: int, data: bytes) -> Pieces:
         if self._state == _OVER or self._silent or not data:

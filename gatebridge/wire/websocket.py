@@ -119,6 +119,9 @@ class WebSocket:
         return bytes(self._connection.send(Ping()))
 
     def send_pong(self, payload: bytes) -> bytes:
+        """Empty where the peer's close frame came right behind its ping (section 5.5.2)."""
+        if self._connection.state is not ConnectionState.OPEN:
+            return b""
         return bytes(self._connection.send(Pong(payload=payload)))
 
     def send_close(self, code: int, reason: str) -> bytes:

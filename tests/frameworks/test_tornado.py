@@ -56,6 +56,17 @@ class Streamed(tornado.web.RequestHandler):
     def on_connection_close(self):
         note("upload.left")
 
+@tornado.web.stream_request_body
+class Limited(tornado.web.RequestHandler):
+    def prepare(self):
+        self.count = 0
+        self.request.connection.set_max_body_size(1000)
+        self.request.connection.set_body_timeout(60)
+    def data_received(self, chunk):
+        self.count += len(chunk)
+    def post(self):
+        self.write(str(self.count))
+
 class Answers(tornado.web.RequestHandler):
     def get(self, what):
         if what == "short":
@@ -80,6 +91,7 @@ application = tornado.web.Application([
     (r"/waits/(.*)", Waits),
     (r"/endless/(.*)", Endless),
     (r"/streamed", Streamed),
+    (r"/limited", Limited),
     (r"/answers/(.*)", Answers),
     (r"/socket", Socket),
 ])
@@ -151,6 +163,14 @@ def test_client_that_leaves_an_upload(live: Whole) -> None:
     noted(live, "piece.in")
     sock.close()
     noted(live, "upload.left")
+
+
+@pytest.mark.parametrize(("size", "status"), [(1000, 200), (1001, 413)])
+@BY_PROTOCOL
+def test_handler_limits_its_body(live: Whole, protocol: str, size: int, status: int) -> None:
+    with contextlib.closing(live.connect(protocol)) as sock:
+        sock.sendall(request_bytes("/limited", protocol, b"b" * size))
+        assert answer(sock, protocol).status == status
 
 
 @BY_PROTOCOL

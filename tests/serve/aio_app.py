@@ -1,6 +1,7 @@
 """An ASGI application that does what the path says; what happened to a request is in /notes."""
 
 import asyncio
+import contextvars
 import gc
 import hashlib
 import json
@@ -11,10 +12,19 @@ import threading
 notes = []
 events = {}
 STATE = {}
+WHO = contextvars.ContextVar("who", default="nobody")
 
 
 def event(name):
     return events.setdefault(name, asyncio.Event())
+
+
+async def works_on():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        with open("ended", "a") as file:
+            file.write("cancelled\n")
 
 
 async def lifespan(scope, receive, send):
@@ -202,6 +212,13 @@ async def app(scope, receive, send):
         await answer(send, b"gone on")
     elif what == "notes":
         await answer(send, notes)
+    elif what == "task":
+        STATE[name] = asyncio.create_task(works_on())
+        await answer(send, b"begun")
+    elif what == "who":
+        was = WHO.get()
+        WHO.set(name)
+        await answer(send, was)
     elif what == "sent":
         await answer(send, STATE.get(name, 0))
     elif what == "tasks":
@@ -229,6 +246,8 @@ async def app(scope, receive, send):
     elif what == "trailers":
         await start(send, trailers=True)
         await piece(send, b"body", False)
+        fields = [(b"x-first", b"1")]
+        await send({"type": "http.response.trailers", "headers": fields, "more_trailers": True})
         fields = [(b"x-sum", b"7")]
         await send({"type": "http.response.trailers", "headers": fields, "more_trailers": False})
     else:

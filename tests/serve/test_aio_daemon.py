@@ -89,6 +89,7 @@ def test_startup_that_fails_keeps_the_daemon_from_serving(tmp_path):
 def test_an_application_without_lifespan_is_served(tmp_path):
     with aio(tmp_path, entry="shop:stubborn") as live:
         assert int(live.ask("/")) in live.workers()
+        live.until_log("is served without lifespan: RuntimeError: no lifespan here")
 
 
 @pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["each", "preloaded"])
@@ -97,6 +98,12 @@ def test_workers_begin_and_end_their_lifespans(tmp_path, preload):
         live.settled(2)
         assert "'began': 'yes'" in live.ask("/scope")
     assert (tmp_path / "ended").read_text() == "shutdown\n" * 2
+
+
+def test_what_the_application_left_running_is_cancelled_behind_its_lifespan(tmp_path):
+    with aio(tmp_path) as live:
+        assert live.ask("/task/kept") == "begun"
+    assert (tmp_path / "ended").read_text() == "shutdown\ncancelled\n"
 
 
 @pytest.mark.parametrize(("kind", "module"), [("asyncio", "asyncio."), ("uvloop", "uvloop")])

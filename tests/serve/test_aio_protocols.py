@@ -142,7 +142,17 @@ def test_trailers_go_behind_the_body_where_http_carries_them(live):
         got = b""
         while piece := sock.recv(65_536):
             got += piece
-    assert got.endswith(b"0\r\nx-sum: 7\r\n\r\n")
+    assert got.endswith(b"0\r\nx-first: 1\r\nx-sum: 7\r\n\r\n")
+
+
+def test_a_request_does_not_see_the_context_of_the_one_before(live):
+    with live.open("http") as sock:
+        sock.sendall(b"GET /who/first HTTP/1.1\r\nHost: a\r\n\r\n")
+        sock.sendall(b"GET /who/second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        got = b""
+        while piece := sock.recv(65_536):
+            got += piece
+    assert got.count(b'"nobody"') == 2
 
 
 def test_scopes_promise_only_what_is_carried(live):

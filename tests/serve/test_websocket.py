@@ -63,6 +63,9 @@ def test_the_answer_to_the_opening_of_the_standard(live):
         ({"Sec_WebSocket_Version": None}, b"426"),
         ({"Sec_WebSocket_Key": "short"}, b"400"),
         ({"Sec_WebSocket_Key": None}, b"400"),
+        ({"Content_Length": "1"}, b"400"),
+        ({"Transfer_Encoding": "chunked"}, b"400"),
+        ({"Content_Length": "0"}, b"101"),
         ({"Upgrade": "h2c"}, b"200"),
         ({"Connection": "keep-alive"}, b"200"),
         ({"Connection": "keep-alive, upgrade"}, b"101"),
@@ -126,6 +129,11 @@ def test_codes_that_may_not(live, code):
         assert ended(socket)[0] == 1011
 
 
+def test_a_reason_that_may_not_be_sent(live):
+    with client(live, "/surrogate") as socket:
+        assert ended(socket)[0] == 1011
+
+
 def test_an_application_that_returns_has_closed(live):
     with client(live, "/returns") as socket:
         assert ended(socket) == (1000, "")
@@ -178,6 +186,16 @@ def test_pings_are_answered(live):
         assert socket.ping("payload").wait(DEADLINE_S)
 
 
+def test_a_close_frame_right_behind_a_ping(live):
+    with live.open("http") as sock:
+        sock.settimeout(DEADLINE_S)
+        sock.sendall(opening("/echo/both-at-once"))
+        until(sock, b"\r\n\r\n")
+        sock.sendall(frame(9, b"ping") + frame(8, b""))
+        assert rest(sock) == b"\x88\0"
+    live.noted("echo both-at-once 1005 ")
+
+
 @pytest.mark.parametrize(
     ("sent", "code"),
     [
@@ -216,19 +234,33 @@ def test_one_that_goes_on_behind_the_end_is_cancelled(live):
     live.noted("stays on cancelled")
 
 
+def flooded(live, name):
+    """How much /flood/NAME has sent when it has to wait."""
+    seen = []
+
+    def settled():
+        seen.append(int(live.ask(f"/flooded/{name}")))
+        return len(seen) > 20 and seen[-1] == seen[-20] > 0
+
+    live.until(settled)
+    return seen[-1]
+
+
 def test_a_peer_that_does_not_read_is_waited_for(live):
     with live.open("http") as sock:
         sock.sendall(opening("/flood/slow"))
         until(sock, b"\r\n\r\n")
-        seen = []
-
-        def settled():
-            seen.append(int(live.ask("/flooded/slow")))
-            return len(seen) > 20 and seen[-1] == seen[-20] > 0
-
-        live.until(settled)
-        assert seen[-1] < 4 << 20
+        assert flooded(live, "slow") < 4 << 20
     live.noted("flood slow left")
+
+
+def test_whoever_waits_for_such_a_peer_hears_of_the_end(live):
+    with live.open("http") as sock:
+        sock.sendall(opening("/flood/broken"))
+        until(sock, b"\r\n\r\n")
+        flooded(live, "broken")
+        sock.sendall(frame(3, b""))
+        live.noted("flood broken left")
 
 
 def fill(sock, data):

@@ -48,6 +48,12 @@ async def close(name, socket):
     notes.append(f"closed {name} {(await socket.receive())['code']}")
 
 
+async def surrogate(name, socket):
+    """The text of a close frame that no UTF-8 can say."""
+    await socket.accept()
+    await socket.pass_on({"type": "websocket.close", "reason": "\ud800"})
+
+
 async def returns(name, socket):
     await socket.accept()
 
@@ -133,8 +139,8 @@ class Socket:
         await self.pass_on({"type": "websocket.send", **data})
 
 
-DOES = (echo, scope, deny, denial, close, returns, silent, fail, half, wrong, waits, flood, lazy,
-        stays)  # fmt: skip
+DOES = (echo, scope, deny, denial, close, surrogate, returns, silent, fail, half, wrong, waits,
+        flood, lazy, stays)  # fmt: skip
 
 
 def old(environ, start_response):
