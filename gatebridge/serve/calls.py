@@ -62,6 +62,8 @@ class Calls(Arming):
         fresh = connection.receive()
         while fresh:
             if slot is None:
+                if self._moved(fresh):
+                    return
                 self.submit(fresh)
                 break
             if len(fresh) > 1:
@@ -78,6 +80,19 @@ class Calls(Arming):
                 return
             fresh = connection.next_ahead() if connection.site.name == "http" else []
         self._settle(connection, True)
+
+    def _moved(self, fresh: Fresh) -> bool:
+        """Whether an event loop has a request now; one of its needs none of our threads."""
+        exchange, request = fresh[0]
+        site = exchange.connection.site
+        if site.is_elsewhere is None or len(fresh) > 1:
+            return False
+        try:
+            exchange.app = site.prepare(exchange, request)
+        except PeerError as error:  # the watch refuses nothing: that may wait for a slow peer
+            exchange.error = error
+            return False
+        return exchange.app is None
 
     def submit(self, fresh: Fresh) -> None:
         """Queue requests for the next free thread."""

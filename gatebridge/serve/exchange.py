@@ -11,6 +11,7 @@ from gatebridge.wire.cgi_head import Head
 from gatebridge.wire.events import DATA
 
 if TYPE_CHECKING:
+    from gatebridge.engine.seams import Application
     from gatebridge.engine.spill import Spill
     from gatebridge.serve.connection import Connection
     from gatebridge.wire.request import Request
@@ -22,9 +23,9 @@ _FILE_CHUNK = 1 << 19  # bytes read at once from a file that is sent
 class Exchange(Asked):
     """The ``Out`` and the ``Source`` of the engine, for one request id of one connection."""
 
-    __slots__ = ("_checked", "abandoned", "connection", "data", "data_ended", "deferred", "ended",
-                 "error", "feed", "has_turn", "id", "idle_s", "place", "queued_at",
-                 "timeout_s")  # fmt: skip
+    __slots__ = ("_checked", "abandoned", "app", "connection", "data", "data_ended", "deferred",
+                 "ended", "error", "feed", "has_turn", "id", "idle_s", "length", "place",
+                 "queued_at", "timeout_s")  # fmt: skip
 
     def __init__(self, connection: "Connection", id: int, ended: bool) -> None:
         super().__init__(connection.site.name)
@@ -42,6 +43,8 @@ class Exchange(Asked):
         self.timeout_s = 0.0  # of its route; 0.0 for the worker's
         self.place: memoryview | None = None  # on the scoreboard, while a thread runs it
         self.deferred: Request | None = None  # not run yet: too many threads wait for bodies
+        self.app: Application | None = None  # the environ is built, and this answers
+        self.length = 0  # of the body, once the environ is built
 
     def limit_time(self, seconds: float) -> None:
         """``environ["gatebridge.timeout"]``: this request may take so long, whatever others may."""

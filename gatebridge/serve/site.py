@@ -138,18 +138,12 @@ class Site:
     def serve(self, exchange: Exchange, request: Request) -> None:
         """Run one request to its end. Raises nothing of the peer's or the application's."""
         begun = monotonic() if self.access is not None else 0.0
-        if self.name == "http":
-            self.add_addresses(exchange.connection.peer, request.vars)
-        environ = exchange.environ = request.vars
-        app = self.app
+        environ = request.vars
         try:
-            _, length = self.builder.build(request)
-            if self.builder.news:
-                app = self.notice(exchange.connection.peer, request) or app
-            environ.update(self.extra)
-            if app is self.app and self.is_elsewhere is not None and self.is_elsewhere(environ):
-                if self.elsewhere(exchange, request, length):
-                    return
+            app = exchange.app or self.prepare(exchange, request)
+            if app is None:
+                return
+            length = exchange.length
             environ["wsgi.errors"] = Errors(exchange)
             environ["gatebridge.timeout"] = exchange.limit_time
             environ["gatebridge.gone"] = exchange.is_gone
@@ -172,6 +166,25 @@ class Site:
         exchange.environ = None  # they hold each other
         if exchange.gone or not exchange.ended or exchange.feed is not None:
             self.release(exchange)
+
+    def prepare(self, exchange: Exchange, request: Request) -> Application | None:
+        """Build a request's environ: once, by its thread or by the watch while all are stuck.
+
+        returns  what answers it; None: an event loop does, and has its connection from now on
+        raises   PeerError
+        """
+        if self.name == "http":
+            self.add_addresses(exchange.connection.peer, request.vars)
+        environ = exchange.environ = request.vars
+        app = self.app
+        _, exchange.length = self.builder.build(request)
+        if self.builder.news:
+            app = self.notice(exchange.connection.peer, request) or app
+        environ.update(self.extra)
+        if app is self.app and self.is_elsewhere is not None and self.is_elsewhere(environ):
+            if self.elsewhere(exchange, request, exchange.length):
+                return None
+        return app
 
     def release(self, exchange: Exchange) -> None:
         """Whatever happened: the id is answered or given up, its temporary files are closed."""

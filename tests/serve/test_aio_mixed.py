@@ -116,6 +116,29 @@ def test_a_wsgi_thread_that_is_stuck_does_not_hold_streams_up(live):
         assert answer(stuck).body.startswith(INLINE)
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_new_request_for_the_event_loop_waits_for_no_thread(tmp_path, protocol):
+    with aio(tmp_path, "--mount", "/old=shop:old", "--threads", "2") as live:
+        gates = [live.gate(f"n{number}") for number in range(4)]
+        held = [live.send(f"/old/hold/n{number}") for number in range(4)]
+        try:
+            for gate in gates[:2]:
+                gate.entered()
+            assert live.ask_over(protocol, "/hello").body == b"hello"
+            assert live.ask_over(protocol, "/echo", b"x" * 100_000).body.startswith(b"100000 ")
+            pairs = [*wires.variables(wires.Req("GET", "/hello"), ""), ("CONTENT_LENGTH", "1x")]
+            with live.open("fastcgi") as sock:
+                sock.sendall(wires.fastcgi_bytes(pairs, b"", True))
+                for gate in gates:
+                    gate.release()
+                assert answer(sock).status == 400
+            for sock in held:
+                assert answer(sock).body.startswith(INLINE)
+        finally:
+            for sock in held:
+                sock.close()
+
+
 def test_no_descriptor_is_left_over(live):
     worker = live.workers()[0]
 
