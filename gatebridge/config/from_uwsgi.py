@@ -28,11 +28,13 @@ _WORDS: Final = {
 }  # fmt: skip
 _ALWAYS: Final = frozenset(
     "master vacuum die-on-term enable-threads need-app single-interpreter thunder-lock strict "
-    "lazy-apps lazy no-orphans wsgi-disable-file-wrapper disable-logging plugin plugins".split()
+    "lazy-apps lazy no-orphans wsgi-disable-file-wrapper disable-logging plugin plugins "
+    "manage-script-name".split()
 )
 _WHY: Final = {
     "virtualenv": "start gatebridge with that environment's Python",
     "home": "start gatebridge with that environment's Python",
+    "mount": "write mount = \"/PATH\" beside app, or an [[app]] for each",
     "static-map": "gatebridge conf --static lets the front server send files",
     "cheaper": "write pm = \"dynamic\" and min_spare_servers",
     "stats": "gatebridge status, and status_path",
@@ -55,6 +57,8 @@ def convert(path: str, text: str) -> Taken:
             if key in ("socket", "s"):
                 scheme = _PROTOCOLS.get(said.get("protocol", "uwsgi"), "uwsgi")
             taken.bind(_bind(scheme, value, options, taken, key))
+        elif key == "limit-post" and value == "0":
+            taken.leave(key, "no limit there: write limit_body, which is 1 GiB")
         elif key in _NUMBERS:
             number(taken, key, _NUMBERS[key], value)
         elif key in _WORDS:
@@ -63,6 +67,7 @@ def convert(path: str, text: str) -> Taken:
                 taken.values["daemon"] = True
         else:
             _other(key, value, taken)
+    taken.values.setdefault("threads", 1)  # as theirs; ours are eight
     taken.app = _application(said)
     if not taken.app:
         taken.leave("module", 'the file names no application: write app = "MODULE:NAME"')
@@ -90,7 +95,7 @@ def _socket_options(said: dict[str, str]) -> str:
     options = []
     if "chmod-socket" in said:
         mode = said["chmod-socket"]
-        options.append(f"mode=0{mode if mode.isdigit() else '666'}")
+        options.append(f"mode={mode.zfill(4) if mode.isdigit() else '0666'}")
     owner, _, group = said.get("chown-socket", "").partition(":")
     options += [f"owner={owner}"] if owner else []
     options += [f"group={group}"] if group else []
