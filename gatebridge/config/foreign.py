@@ -39,7 +39,7 @@ class Taken:
 def read(path: str) -> str:
     """raises UseError("config.unreadable")"""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             text = file.read(MOST_BYTES + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise UseError("config.unreadable", f"{path}: {error}") from error

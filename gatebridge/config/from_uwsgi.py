@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.config.foreign import Taken, number, tcp
+from gatebridge.errors import UseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,9 @@ _WHY: Final = {
 
 
 def convert(path: str, text: str) -> Taken:
-    """What the section [uwsgi] says."""
+    """What the section [uwsgi] says. raises UseError("config.unreadable") where there is none"""
+    if not re.search(r"^\s*\[uwsgi\]\s*$", text, re.MULTILINE):
+        raise UseError("config.unreadable", f"{path} has no section [uwsgi]; only .ini is read")
     taken = Taken()
     pairs = list(_pairs(path, text, taken))
     said = dict(pairs)
@@ -105,10 +108,11 @@ def _socket_options(said: dict[str, str]) -> str:
 
 
 def _bind(scheme: str, value: str, options: str, taken: Taken, key: str) -> str:
-    if re.fullmatch(r"[^/]*:\d+", value):
-        backlog = "&".join(one for one in options.split("&") if one.startswith("backlog="))
-        return tcp(scheme, value, taken, key) + (f"?{backlog}" if backlog else "")
-    return f"{scheme}+unix:{value}" + (f"?{options}" if options else "")
+    is_tcp = re.fullmatch(r"[^/]*:\d+", value) is not None
+    if is_tcp or value.startswith("@"):  # no file, so no mode and no owner
+        options = "&".join(one for one in options.split("&") if one.startswith("backlog="))
+    place = tcp(scheme, value, taken, key) if is_tcp else f"{scheme}+unix:{value}"
+    return place + (f"?{options}" if options else "")
 
 
 def _application(said: dict[str, str]) -> str:

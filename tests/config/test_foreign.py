@@ -89,6 +89,7 @@ def gunicorn(text: str) -> foreign.Taken:
         ("scgi-socket = /a\nhttp-socket = 127.0.0.1:80\nchmod-socket", "bind",
          ["scgi+unix:/a?mode=0666", "http://127.0.0.1:80"]),
         ("fastcgi-socket = /a\nchmod-socket = 0660", "bind", ["fcgi+unix:/a?mode=0660"]),
+        ("socket = @a\nchmod-socket = 660\nlisten = 64", "bind", ["uwsgi+unix:@a?backlog=64"]),
         ("socket = *:3031", "bind", ["uwsgi://0.0.0.0:3031"]),
         ("enable-threads = true", "threads", 1),
         ("threads = 4", "threads", 4),
@@ -208,7 +209,12 @@ def test_a_file_of_python_is_not_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "data"),
-    [("a.py", b"workers = ("), ("a.py", b"\xff"), ("a.ini", b"x" * (foreign.MOST_BYTES + 1))],
+    [
+        ("a.py", b"workers = ("),
+        ("a.py", b"\xff"),
+        ("a.ini", b"x" * (foreign.MOST_BYTES + 1)),
+        ("a.yaml", b"uwsgi:\n  module: shop\n"),
+    ],
 )
 def test_unreadable_files_are_one_sentence(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
@@ -217,6 +223,15 @@ def test_unreadable_files_are_one_sentence(tmp_path: Path, name: str, data: byte
         assert "config.unreadable" in said(done)
     with pytest.raises(UseError):
         foreign.read(str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.ini", "[uwsgi]\r\nprocesses = 2"), ("a.py", "workers = 2\r\n")]
+)
+def test_a_byte_order_mark_hides_nothing(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_bytes(text.encode("utf-8-sig"))
+    done = run(tmp_path, "config", "from", name)
+    assert tomllib.loads(done.stdout)["server"]["workers"] == 2
 
 
 def converted(folder: Path, file: str) -> dict:
