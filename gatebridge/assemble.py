@@ -60,7 +60,7 @@ WIRES: dict[str, Callable[[Limits], Wire]] = {
 def serve_alone(app: Application, settings: Settings, opened: Sequence[Listener] = ()) -> int:
     """Serve in this process, without a supervisor, until a signal ends it: .fcgi scripts.
 
-    opened  in the place of settings.bind; closed at the end
+    opened  in the place of settings.bind; closed at the end, as is all else that was opened then
     Returns the exit status. raises ConfigError
     """
     if settings.worker_class != "gthread":  # the script has imported its application already
@@ -86,17 +86,37 @@ def serve_alone(app: Application, settings: Settings, opened: Sequence[Listener]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, MASKED)
         raise
 
+    logs = [file for file in (error_file, access_file) if file is not None]
+
     def reopen() -> None:
-        error_file.reopen()
-        if access_file is not None:
-            access_file.reopen()
+        for file in logs:
+            file.reopen()
 
     if aio is not None:
         listen(aio, listeners, app)
         return Worker(aio, listeners, log, settings.graceful_timeout, reopen).run()
+    return _run_loop(listeners, settings, log, reopen, logs if opened else [])
+
+
+def _run_loop(
+    listeners: list[Listener],
+    settings: Settings,
+    log: WorkerLog,
+    reopen: Callable[[], None],
+    logs: list[LogFile],
+) -> int:
+    """logs: to be closed at the end, as the process goes on and may serve again"""
     loop = new_loop(listeners, settings)
     watch = Watch(loop).run
-    return Worker(loop, listeners, log, settings.graceful_timeout, reopen, None, watch).run()
+    worker = Worker(loop, listeners, log, settings.graceful_timeout, reopen, None, watch)
+    worker.run()
+    if logs:
+        loop.close_idle(True)
+    if logs and loop.close():
+        worker.close()
+        for file in logs:
+            file.close()
+    return 0
 
 
 def serve_listeners(

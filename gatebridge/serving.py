@@ -131,7 +131,7 @@ def _listen(hostname: str, port: int, tls: Encryption | None, outside: bool) -> 
 def _bind_text(hostname: str, port: int) -> str:
     if is_inner() and SOCKET in os.environ:
         return f"http+fd://{int(os.environ[SOCKET])}"
-    return bind_text(hostname, port)
+    return bind_text(hostname or "0.0.0.0", port)  # noqa: S104 - as Werkzeug has it
 
 
 def bind_text(hostname: str, port: int, *options: str) -> str:
@@ -174,8 +174,8 @@ def _tell(listener: Listener, hostname: str) -> None:
     scheme, _, rest = listener.text.partition("://")
     port = rest.rpartition(":")[2]
     place, more = hostname, ""
-    if hostname in ("0.0.0.0", "::"):
-        place = "127.0.0.1" if hostname == "0.0.0.0" else "::1"
+    if hostname in ("", "0.0.0.0", "::"):
+        place = "::1" if hostname == "::" else "127.0.0.1"
         more = " and all other addresses of this machine"
     if not hostname.startswith("unix://"):
         place = f"{scheme}://[{place}]:{port}" if ":" in place else f"{scheme}://{place}:{port}"

@@ -139,6 +139,13 @@ def test_hostname(tmp_path, engine, hostname):
         assert seen["wsgi.url_scheme"] == "http"
 
 
+def test_no_hostname_is_all_addresses(tmp_path):
+    """As with Werkzeug, whose line says http://:PORT then, which no browser opens."""
+    with served(tmp_path, OURS, hostname="") as program:
+        assert program.place().startswith("http://127.0.0.1:")
+        assert program.seen("/x")["PATH_INFO"] == "/x"
+
+
 @both
 def test_hostname_of_a_unix_socket(tmp_path, engine):
     with served(tmp_path, engine, hostname="unix://s") as program:

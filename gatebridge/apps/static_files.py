@@ -20,16 +20,20 @@ if TYPE_CHECKING:
 class StaticFiles:
     """places: path prefix -> folder, one file, or (package, folder in it); the first one counts.
 
+    Pairs of both do as well, as they do for Werkzeug's SharedDataMiddleware.
+
     raises  UseError("static.package"), UseError("static.type")
     """
 
     __slots__ = ("_app", "_exports")
 
-    def __init__(self, app: Application, places: Mapping[str, Place]) -> None:
+    def __init__(
+        self, app: Application, places: Mapping[str, Place] | Iterable[tuple[str, Place]]
+    ) -> None:
         self._app = app
         self._exports = [
             Export(prefix.encode().decode("latin-1"), _path(prefix, place))
-            for prefix, place in places.items()
+            for prefix, place in dict(places).items()
         ]
 
     def __call__(self, environ: dict[str, object], start_response: Any) -> Iterable[bytes]:

@@ -30,8 +30,8 @@ class Upstream:
     """One back end; each request is one request to it.
 
     A kept connection may have been closed by the back end a moment ago. Then, and never else, a
-    request is sent once more, by a new connection: if nothing of it was sent, or if no byte of an
-    answer came to an idempotent request without a body.
+    request is sent once more, by a new connection: where no byte of an answer came, and nothing of
+    the request was sent, or it is an idempotent one without a body.
     """
 
     def __init__(self, place: Place) -> None:
@@ -40,8 +40,8 @@ class Upstream:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """raises  PeerError("params.malformed"), PeerError("upstream.path"),
-        PeerError("length.…"), whatever the body raises, ConnectionError. What the back end does
-        wrong is answered.
+        PeerError("http.method"), PeerError("length.…"), whatever the body raises,
+        ConnectionError. What the back end does wrong is answered.
         """
         try:
             talk, rest = self._ask(environ)
@@ -85,7 +85,7 @@ class Upstream:
             return talk, talk.read_head()
         except AppError as error:
             talk.end()
-            if not is_fresh and error.code == "upstream.closed":
+            if error.code == "upstream.closed" and not (is_fresh or talk.is_answered):
                 if talk.is_untouched or asked.is_repeatable:
                     raise _Again from None
             raise

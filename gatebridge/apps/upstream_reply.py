@@ -256,6 +256,8 @@ class FastCgiReply:
                 self._end(event)
         body = b"".join(parts)
         self._got += len(body)
+        if not self._client.is_between:  # padding is still to come, or more than an answer
+            self.keeps = self.keeps and not self.done
         if self.done and not self._is_bodiless and self._got < self.length:
             why = f"it ended {self.length - self._got} bytes short of its Content-Length"
             raise AppError("upstream.cut", why)

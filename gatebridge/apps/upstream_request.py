@@ -45,8 +45,10 @@ def http_head(environ: dict[str, Any], place: Place, length: int) -> bytes:
     """The head of the request, ended by its empty line.
 
     length  bytes of body; -1 unknown: chunked
-    raises  PeerError("upstream.path"), PeerError("params.malformed")
+    raises  PeerError("upstream.path"), PeerError("params.malformed"), PeerError("http.method")
     """
+    if environ["REQUEST_METHOD"] == "CONNECT":  # its answer would open a tunnel
+        raise PeerError("http.method", "CONNECT: this is no proxy")
     target = raw_target(environ, place.options.strip, place.path)
     lines = [f"{environ['REQUEST_METHOD']} {target} HTTP/1.1", f"Host: {_host(environ)}"]
     kind = environ.get("CONTENT_TYPE")

@@ -25,9 +25,11 @@ class Talk:
 
     gone     tells whether nobody waits for the answer
     timeout  seconds in which neither direction moves; 0: for ever
+    is_answered  a byte has come, be it of an interim answer or of its error stream
     """
 
-    __slots__ = ("_ask", "_feed", "_gone", "_heard", "_pool", "_sock", "_timeout", "reply")
+    __slots__ = ("_ask", "_feed", "_gone", "_heard", "_pool", "_sock", "_timeout", "is_answered",
+                 "reply")  # fmt: skip
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Talk:
         timeout: float,
     ) -> None:
         self.reply = reply
+        self.is_answered = False
         self._pool = pool
         self._sock: socket.socket | None = sock
         self._gone = gone
@@ -78,6 +81,7 @@ class Talk:
     def _step(self) -> bytes:
         data = self._receive()
         if data:
+            self.is_answered = True
             data = self.reply.receive(data)
             if not data and self._gone():  # an endless error stream comes without a pause
                 raise ConnectionResetError("the client has left")

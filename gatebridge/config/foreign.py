@@ -39,7 +39,7 @@ class Taken:
 def read(path: str) -> str:
     """raises UseError("config.unreadable")"""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             text = file.read(MOST_BYTES + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise UseError("config.unreadable", f"{path}: {error}") from error
@@ -58,7 +58,8 @@ def number(taken: Taken, key: str, option: str, value: str) -> None:
 def tcp(scheme: str, text: str, taken: Taken, key: str) -> str:
     """HOST:PORT or :PORT as a bind; what is not of this machine alone is told."""
     host, _, port = text.rpartition(":")
-    host = host or "0.0.0.0"  # noqa: S104 - that is what an empty host means to them
+    if host in ("", "*"):
+        host = "0.0.0.0"  # noqa: S104 - that is what it means to them
     if host not in ("127.0.0.1", "[::1]", "localhost"):
         taken.leave(key, f"{host} is open to others: write ?allow=ADDRESS of the front server")
     return f"{scheme}://{host}:{port}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from typing import Any, Final
 
 from gatebridge.config.foreign import Taken, tcp
@@ -45,42 +46,78 @@ def convert(path: str, text: str) -> Taken:
     said = _said(tree, taken)
     scheme = {"uwsgi": "uwsgi", "fastcgi": "fcgi"}.get(str(said.pop("protocol", "")), "http")
     backlog = said.pop("backlog", None)
-    if "bind" not in said:
-        said["bind"] = "127.0.0.1:8000"
+    said.setdefault("bind", "127.0.0.1:8000")
     for key, value in said.items():
         if key == "bind":
-            for one in [value] if isinstance(value, str) else value:
-                taken.bind(_bind(scheme, str(one), backlog, taken))
+            for one in _words(key, value, taken):
+                taken.bind(_bind(scheme, one, backlog, taken))
         else:
             _option(key, value, taken)
+    if taken.values.get("worker_class") != "gevent" and "interface" not in taken.values:
+        taken.values.setdefault("threads", 1)  # as theirs; ours are eight
     if not taken.app:
         taken.leave("wsgi_app", 'the file names no application: write app = "MODULE:NAME"')
     return taken
 
 
 def _said(tree: ast.Module, taken: Taken) -> dict[str, Any]:
+    """Names and values of the plain assignments; everything else is told."""
     said: dict[str, Any] = {}
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             taken.leave(node.name, "a hook of gunicorn's; there are none here")
-        if not isinstance(node, ast.Assign):
-            continue
-        for target in node.targets:
-            if isinstance(target, ast.Name):
-                try:
-                    said[target.id] = ast.literal_eval(node.value)
-                except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-                    taken.leave(target.id, f"{ast.unparse(node.value)}: write its value")
+        elif isinstance(node, ast.Assign):
+            for target in node.targets:
+                _assign(target, node.value, said, taken)
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            _assign(node.target, node.value, said, taken)
+        elif isinstance(node, ast.AugAssign):
+            said.pop(ast.unparse(node.target), None)
+            taken.leave(ast.unparse(node.target), f"{ast.unparse(node)}: write its value")
+        elif not _is_harmless(node):
+            first = ast.unparse(node).partition("\n")[0]
+            taken.leave(f"line {node.lineno}", f"{first}: what happens there is not known")
     return said
+
+
+def _is_harmless(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Expr):  # a text that documents
+        return isinstance(node.value, ast.Constant)
+    return isinstance(node, ast.Import | ast.ImportFrom | ast.Pass | ast.AnnAssign)
+
+
+def _assign(target: ast.expr, value: ast.expr, said: dict[str, Any], taken: Taken) -> None:
+    name = ast.unparse(target)
+    said.pop(name, None)
+    try:
+        if not isinstance(target, ast.Name):
+            raise ValueError(name)
+        said[name] = ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        taken.leave(name, f"{ast.unparse(value)}: write its value")
+
+
+def _words(key: str, value: object, taken: Taken) -> list[str]:
+    """A list, or a text of several with commas between them."""
+    if isinstance(value, str):
+        return [one.strip() for one in value.split(",") if one.strip()]
+    if isinstance(value, list | tuple):
+        return [str(one) for one in value]
+    if value is not None:
+        taken.leave(key, f"{value!r} is no list of texts")
+    return []
 
 
 def _bind(scheme: str, value: str, backlog: object, taken: Taken) -> str:
     options = f"?backlog={backlog}" if isinstance(backlog, int) else ""
     if value.startswith("unix:"):
-        return f"{scheme}+{value}{options}"
+        path = re.sub("^unix:(//)?", "", value)
+        return f"{scheme}+unix:{path}{options}"
     if value.startswith("fd://"):
-        return value
-    return tcp(scheme, value if ":" in value else f"{value}:8000", taken, "bind") + options
+        return f"{scheme}+{value}"
+    value = value.removeprefix("tcp://")
+    has_port = ":" in value.rpartition("]")[2]
+    return tcp(scheme, value if has_port else f"{value}:8000", taken, "bind") + options
 
 
 def _option(key: str, value: Any, taken: Taken) -> None:
@@ -91,11 +128,14 @@ def _option(key: str, value: Any, taken: Taken) -> None:
     elif key == "umask":
         taken.values["umask"] = f"0{value:o}" if isinstance(value, int) else str(value)
     elif key == "raw_env":
-        for one in [value] if isinstance(value, str) else value:
-            name, _, text = str(one).partition("=")
+        for one in _words(key, value, taken):
+            name, _, text = one.partition("=")
             taken.env[name] = text
-    elif key == "loglevel" and value not in _LEVELS:
-        taken.values["log_level"] = "error"
+    elif key == "loglevel":
+        level = str(value).lower()
+        taken.values["log_level"] = level if level in _LEVELS else "error"
+    elif key in ("user", "group") and isinstance(value, int):
+        taken.values[key] = str(value)
     elif key in _SAME and isinstance(value, str | int | list):
         taken.values[_SAME[key]] = value
     elif value is not None:
@@ -104,8 +144,8 @@ def _option(key: str, value: Any, taken: Taken) -> None:
 
 def _worker_class(value: str, taken: Taken) -> None:
     if value == "sync":
-        taken.values["threads"] = 1
-    elif value in ("gevent", "ggevent", "gthread"):
+        return  # with threads= it is gthread
+    if value in ("gevent", "ggevent", "gthread"):
         taken.values["worker_class"] = value.removeprefix("g") if value == "ggevent" else value
     elif value.startswith(_ASYNC):
         taken.values["interface"] = "asgi"

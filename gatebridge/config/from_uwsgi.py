@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from gatebridge.config.foreign import Taken, number, tcp
+from gatebridge.errors import UseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,11 +29,13 @@ _WORDS: Final = {
 }  # fmt: skip
 _ALWAYS: Final = frozenset(
     "master vacuum die-on-term enable-threads need-app single-interpreter thunder-lock strict "
-    "lazy-apps lazy no-orphans wsgi-disable-file-wrapper disable-logging plugin plugins".split()
+    "lazy-apps lazy no-orphans wsgi-disable-file-wrapper disable-logging plugin plugins "
+    "manage-script-name".split()
 )
 _WHY: Final = {
     "virtualenv": "start gatebridge with that environment's Python",
     "home": "start gatebridge with that environment's Python",
+    "mount": "write mount = \"/PATH\" beside app, or an [[app]] for each",
     "static-map": "gatebridge conf --static lets the front server send files",
     "cheaper": "write pm = \"dynamic\" and min_spare_servers",
     "stats": "gatebridge status, and status_path",
@@ -44,7 +47,9 @@ _WHY: Final = {
 
 
 def convert(path: str, text: str) -> Taken:
-    """What the section [uwsgi] says."""
+    """What the section [uwsgi] says. raises UseError("config.unreadable") where there is none"""
+    if not re.search(r"^\s*\[uwsgi\]\s*$", text, re.MULTILINE):
+        raise UseError("config.unreadable", f"{path} has no section [uwsgi]; only .ini is read")
     taken = Taken()
     pairs = list(_pairs(path, text, taken))
     said = dict(pairs)
@@ -55,6 +60,8 @@ def convert(path: str, text: str) -> Taken:
             if key in ("socket", "s"):
                 scheme = _PROTOCOLS.get(said.get("protocol", "uwsgi"), "uwsgi")
             taken.bind(_bind(scheme, value, options, taken, key))
+        elif key == "limit-post" and value == "0":
+            taken.leave(key, "no limit there: write limit_body, which is 1 GiB")
         elif key in _NUMBERS:
             number(taken, key, _NUMBERS[key], value)
         elif key in _WORDS:
@@ -63,6 +70,7 @@ def convert(path: str, text: str) -> Taken:
                 taken.values["daemon"] = True
         else:
             _other(key, value, taken)
+    taken.values.setdefault("threads", 1)  # as theirs; ours are eight
     taken.app = _application(said)
     if not taken.app:
         taken.leave("module", 'the file names no application: write app = "MODULE:NAME"')
@@ -90,7 +98,7 @@ def _socket_options(said: dict[str, str]) -> str:
     options = []
     if "chmod-socket" in said:
         mode = said["chmod-socket"]
-        options.append(f"mode=0{mode if mode.isdigit() else '666'}")
+        options.append(f"mode={mode.zfill(4) if mode.isdigit() else '0666'}")
     owner, _, group = said.get("chown-socket", "").partition(":")
     options += [f"owner={owner}"] if owner else []
     options += [f"group={group}"] if group else []
@@ -100,10 +108,11 @@ def _socket_options(said: dict[str, str]) -> str:
 
 
 def _bind(scheme: str, value: str, options: str, taken: Taken, key: str) -> str:
-    if re.fullmatch(r"[^/]*:\d+", value):
-        backlog = "&".join(one for one in options.split("&") if one.startswith("backlog="))
-        return tcp(scheme, value, taken, key) + (f"?{backlog}" if backlog else "")
-    return f"{scheme}+unix:{value}" + (f"?{options}" if options else "")
+    is_tcp = re.fullmatch(r"[^/]*:\d+", value) is not None
+    if is_tcp or value.startswith("@"):  # no file, so no mode and no owner
+        options = "&".join(one for one in options.split("&") if one.startswith("backlog="))
+    place = tcp(scheme, value, taken, key) if is_tcp else f"{scheme}+unix:{value}"
+    return place + (f"?{options}" if options else "")
 
 
 def _application(said: dict[str, str]) -> str:

@@ -96,6 +96,10 @@ class LogFile:
             return
         self.adopt(fd)
 
+    def close(self) -> None:
+        """Nobody writes any more."""
+        os.close(self._fd)
+
     def adopt(self, fd: int) -> None:
         """Write to this file from now on; it is ours then. For who may not open it itself."""
         # Under the same number: a thread that is about to write must not hit another's socket.

@@ -34,6 +34,17 @@ MASKED = (*GRACEFUL, *QUICK, *REOPEN)  # from before the sockets are there until
 IGNORED = (signal.SIGHUP,)  # it is for the daemon's supervisor
 
 
+_loops: list[Turning] = []  # that serve in this process
+
+
+def _after_fork() -> None:
+    for loop in _loops:
+        loop.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)  # once: nobody can take it back
+
+
 class Turning(Protocol):
     """What a worker asks of its loop: serve.loop.Loop, or an event loop."""
 
@@ -74,6 +85,7 @@ class Worker:
         "_wake",
         "_waker",
         "_watch",
+        "_watcher",
     )
 
     def __init__(
@@ -88,6 +100,7 @@ class Worker:
     ) -> None:
         self._duty = duty
         self._watch = watch
+        self._watcher: threading.Thread | None = None
         self._loop = loop
         self._listeners = listeners
         self._log = log
@@ -109,10 +122,13 @@ class Worker:
         duty = self._duty
         self._catch_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, MASKED)
-        os.register_at_fork(after_in_child=self._loop.after_fork)
+        _loops.append(self._loop)
         self._loop.start()
         if self._watch is not None:
-            threading.Thread(target=self._watch, name="gatebridge-watch", daemon=True).start()
+            self._watcher = threading.Thread(
+                target=self._watch, name="gatebridge-watch", daemon=True
+            )
+            self._watcher.start()
         if duty is None:
             for listener in self._listeners:
                 self._log.listening(listener.text, listener.bind.protocol)
@@ -128,6 +144,16 @@ class Worker:
             self._loop.stop()
         self._say("stopped")
         return 0
+
+    def close(self) -> None:
+        """After run(), and once the loop is closed: for a process that goes on."""
+        _loops.remove(self._loop)
+        if self._watcher is not None:
+            self._watcher.join()
+        if threading.current_thread() is threading.main_thread():
+            signal.set_wakeup_fd(-1)
+        os.close(self._wake)
+        os.close(self._waker)
 
     def _catch_signals(self) -> None:
         for number in (*GRACEFUL, *QUICK, *REOPEN):

@@ -69,6 +69,11 @@ class FastCGIClient:
         return self._broken or not (self._keep or self._answers)
 
     @property
+    def is_between(self) -> bool:
+        """Whether all that has come were whole records."""
+        return self._kind == 0 and not self._held
+
+    @property
     def active(self) -> int:
         """How many requests are unanswered."""
         return len(self._answers)

@@ -73,6 +73,10 @@ def test_other_methods_are_the_applications(places):
     assert ask(StaticFiles(own, places), "/s/a.txt", "POST")[1][0] == "299 Own"
 
 
+def test_pairs_do_as_well(places):
+    assert ask(StaticFiles(own, list(places.items())), "/s/a.txt")[1][0] == "200 OK"
+
+
 def test_first_place_counts(tmp_path, places):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.txt").write_text("other")

@@ -507,6 +507,14 @@ def test_a_path_that_leads_out_reaches_nobody(to: Callable) -> None:
     assert stub.seen == []
 
 
+def test_connect_reaches_nobody(to: Callable) -> None:
+    """A back end that takes it would open a tunnel. The HTTP bind refuses it, too."""
+    stub = Heads()
+    with listening(stub) as place, pytest.raises(PeerError) as refused:
+        to(f"http://{place}")(environ("CONNECT"), quiet)
+    assert (refused.value.code, stub.seen) == ("http.method", [])
+
+
 # -- kept connections
 
 
@@ -721,6 +729,33 @@ def test_what_began_to_be_answered_is_not_sent_again(to: Callable) -> None:
         app.close()
     assert "upstream.cut" in out.log
     assert count == [2]
+
+
+INTERIM = [
+    ("http", OK, b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
+    ("fcgi", b"\1\6\0\1\0\x08\0\0A: b\r\n\r\n\1\3\0\1\0\x08\0\0" + bytes(8),
+     b"\1\3\0\1\0\x08\0\0" + bytes(8)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("scheme", "answer", "interim"), INTERIM)
+def test_nor_is_what_ended_without_one(
+    to: Callable, scheme: str, answer: bytes, interim: bytes
+) -> None:
+    """A 103, or the end of a FastCGI request, is more than a connection that was closed."""
+    count = [0]
+
+    def handler(connection: socket.socket) -> None:
+        for data in (answer, interim):
+            count[0] += len(connection.recv(65_536)) > 0
+            connection.sendall(data)
+
+    with listening(handler) as place:
+        app = to(f"{scheme}://{place}?idle=1m&keep=1")
+        ask(app)
+        out = ask(app)
+        app.close()
+    assert (out.status, count) == ("502 Bad Gateway", [2])
 
 
 def test_a_fresh_connection_that_closes_is_not_tried_again(to: Callable) -> None:

@@ -207,6 +207,14 @@ def test_fastcgi_head() -> None:
     assert read(fastcgi(True), whole(answer), False)[2:4] == (b"", True)
 
 
+@pytest.mark.parametrize("missing", [0, 1, 3])
+def test_a_connection_is_kept_when_the_padding_has_come(missing: int) -> None:
+    """Or the next answer on it would begin with that."""
+    end = b"\1\3\0\1\0\x08\3\0" + bytes(8 + 3 - missing)
+    found = read(fastcgi(False), whole(out(b"A: b\r\n\r\n") + end), False)
+    assert found[3:] == (True, not missing)
+
+
 def test_what_it_writes_as_an_error() -> None:
     said: list[bytes] = []
     data = record(STDERR, 1, b"PHP Notice") + out(b"A: b\r\n\r\n")

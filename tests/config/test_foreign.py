@@ -88,6 +88,11 @@ def gunicorn(text: str) -> foreign.Taken:
          ["fcgi+unix:/a?mode=0660&owner=u&group=g"]),
         ("scgi-socket = /a\nhttp-socket = 127.0.0.1:80\nchmod-socket", "bind",
          ["scgi+unix:/a?mode=0666", "http://127.0.0.1:80"]),
+        ("fastcgi-socket = /a\nchmod-socket = 0660", "bind", ["fcgi+unix:/a?mode=0660"]),
+        ("socket = @a\nchmod-socket = 660\nlisten = 64", "bind", ["uwsgi+unix:@a?backlog=64"]),
+        ("socket = *:3031", "bind", ["uwsgi://0.0.0.0:3031"]),
+        ("enable-threads = true", "threads", 1),
+        ("threads = 4", "threads", 4),
         ("processes = 8", "workers", 8),
         ("harakiri = 20", "timeout", 20),
         ("uid = www-data", "user", "www-data"),
@@ -125,6 +130,8 @@ def test_the_application_of_uwsgi_ini(text: str, app: str) -> None:
         ("processes = %k", "processes", "placeholder"),
         ("threads = many", "threads", "no number"),
         ("socket = :3031", "socket", "?allow=ADDRESS"),
+        ("limit-post = 0", "limit-post", "limit_body"),
+        ("mount = /a=b:c", "mount", "[[app]]"),
         ("lazy-apps = false", "lazy-apps", "nothing here"),
         ("processes = 1", "module", "names no application"),
     ],
@@ -140,7 +147,16 @@ def test_what_is_left_of_uwsgi_ini(text: str, key: str, word: str) -> None:
         ("bind = ['unix:/a', '127.0.0.1:80']", "bind", ["http+unix:/a", "http://127.0.0.1:80"]),
         ("bind = 'unix:/a'\nprotocol = 'uwsgi'\nbacklog = 64", "bind",
          ["uwsgi+unix:/a?backlog=64"]),
+        ("bind = 'unix:/a,127.0.0.1:80'", "bind", ["http+unix:/a", "http://127.0.0.1:80"]),
+        ("bind = ['unix:///a', 'tcp://[::1]:80', '[::1]', 'localhost']", "bind",
+         ["http+unix:/a", "http://[::1]:80", "http://[::1]:8000", "http://localhost:8000"]),
+        ("bind = 'fd://3'", "bind", ["http+fd://3"]),
+        ("bind: str = 'unix:/a'\nworkers: int = 4", "workers", 4),
+        ("", "threads", 1),
         ("worker_class = 'sync'", "threads", 1),
+        ("threads = 4\nworker_class = 'sync'", "threads", 4),
+        ("user = 33", "user", "33"),
+        ("loglevel = 'INFO'", "log_level", "info"),
         ("worker_class = 'gevent'", "worker_class", "gevent"),
         ("worker_class = 'uvicorn.workers.UvicornWorker'", "interface", "asgi"),
         ("umask = 0o027", "umask", "027"),
@@ -157,6 +173,13 @@ def test_what_gunicorn_conf_says(text: str, option: str, value: object) -> None:
     ("text", "key", "word"),
     [
         ("workers = cores() * 2", "workers", "cores() * 2: write its value"),
+        ("workers = 1\nworkers += 1", "workers", "workers += 1"),
+        ("workers, threads = 2, 4", "(workers, threads)", "write its value"),
+        ("if True:\n    workers = 2", "line 1", "if True:"),
+        ("import os\nos.environ['A'] = '1'", "os.environ['A']", "write its value"),
+        ("'''text'''\nprint(1)", "line 2", "print(1)"),
+        ("bind = 8000", "bind", "8000 is no list"),
+        ("raw_env = 3", "raw_env", "3 is no list"),
         ("def post_fork(server, worker): pass", "post_fork", "hook"),
         ("certfile = '/a.pem'", "certfile", "front server"),
         ("worker_class = 'eventlet'", "worker_class", "gevent"),
@@ -168,6 +191,15 @@ def test_what_is_left_of_gunicorn_conf(text: str, key: str, word: str) -> None:
     assert [why for name, why in gunicorn(text).left if name == key and word in why]
 
 
+def test_several_variables_in_one_text_of_gunicorn_conf() -> None:
+    assert gunicorn("raw_env = 'A=1, B=2'").env == {"A": "1", "B": "2"}
+
+
+def test_threads_mean_nothing_where_there_is_an_event_loop() -> None:
+    for kind in ("gevent", "uvicorn.workers.UvicornWorker"):
+        assert "threads" not in gunicorn(f"worker_class = {kind!r}").values
+
+
 def test_a_file_of_python_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "gunicorn.conf.py").write_text("open('run', 'w')\nworkers = 2\n")
     done = run(tmp_path, "config", "from", "gunicorn.conf.py")
@@ -177,7 +209,12 @@ def test_a_file_of_python_is_not_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "data"),
-    [("a.py", b"workers = ("), ("a.py", b"\xff"), ("a.ini", b"x" * (foreign.MOST_BYTES + 1))],
+    [
+        ("a.py", b"workers = ("),
+        ("a.py", b"\xff"),
+        ("a.ini", b"x" * (foreign.MOST_BYTES + 1)),
+        ("a.yaml", b"uwsgi:\n  module: shop\n"),
+    ],
 )
 def test_unreadable_files_are_one_sentence(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
@@ -186,6 +223,15 @@ def test_unreadable_files_are_one_sentence(tmp_path: Path, name: str, data: byte
         assert "config.unreadable" in said(done)
     with pytest.raises(UseError):
         foreign.read(str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.ini", "[uwsgi]\r\nprocesses = 2"), ("a.py", "workers = 2\r\n")]
+)
+def test_a_byte_order_mark_hides_nothing(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_bytes(text.encode("utf-8-sig"))
+    done = run(tmp_path, "config", "from", name)
+    assert tomllib.loads(done.stdout)["server"]["workers"] == 2
 
 
 def converted(folder: Path, file: str) -> dict:
