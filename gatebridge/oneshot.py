@@ -235,9 +235,8 @@ def _request(found: dict[str, object]) -> Request:
     """The one of this process; its body, if it has one, is standard input."""
     # RFC 3875 section 4.2: without CONTENT_LENGTH standard input is not read, it might be a
     # terminal. A chunked upload under Apache's mod_cgid is the exception: it goes to the end.
-    unknown = not found.get("CONTENT_LENGTH") and "chunked" in str(
-        found.get("HTTP_TRANSFER_ENCODING", "")
-    )
+    coding = str(found.get("HTTP_TRANSFER_ENCODING", "")).lower()  # Apache passes any case on
+    unknown = not found.get("CONTENT_LENGTH") and "chunked" in coding
     empty = found.get("CONTENT_LENGTH", "") in ("", "0") and not unknown
     return Request(1, found, False, Pairs(b"", _no_pairs), RESPONDER, b"", empty)
 
