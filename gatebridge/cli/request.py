@@ -45,6 +45,8 @@ _HINTS = {
     "answer.short": "The application broke off, or its Content-Length is wrong: read its log.",
     "head.malformed": "The application writes a head that no web server takes.",
     "head.too_big": "Web servers refuse such heads, too: at most 64 KiB and 100 fields here.",
+    "length.malformed": "The application writes a length that no web server takes.",
+    "length.too_big": "The application writes a length that no web server takes.",
     "params.too_big": "Send fewer or shorter headers, or use FastCGI or SCGI.",
     "params.malformed": "Only FastCGI and uwsgi carry a NUL.",
 }

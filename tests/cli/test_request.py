@@ -153,6 +153,7 @@ FAILURES = [
     ("scgi", b"Content-Length: 9\n\nshort", "answer.short"),
     ("scgi", b"A: b\n folded\n\n", "head.malformed"),
     ("scgi", b"A: b\n" * 101 + b"\n", "head.too_big"),
+    ("http", b"HTTP/1.1 200 OK\r\nContent-Length: five\r\n\r\n", "length.malformed"),
 ]
 
 
