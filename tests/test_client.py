@@ -317,6 +317,8 @@ def test_F111_the_queue_stays_full(tmp_path: Path) -> None:
 
 def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     assert failing("fcgi://host.invalid:1").code == "connect.unresolved"
+    assert failing("fcgi://a..invalid:1").code == "connect.unresolved"
+    assert failing(f"http://{'x' * 64}.invalid:1").code == "connect.unresolved"
     assert failing(f"unix:{tmp_path}/{'x' * 200}").code == "connect.failed"
     assert failing("fd://0").code == "bind.fd"
     assert failing("ajp://h:1").code == "bind.protocol"
