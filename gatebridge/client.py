@@ -118,7 +118,9 @@ def _measured(events: Iterator[Event], method: str) -> Iterator[Event]:
     """Pass the events on; hold the body against Content-Length."""
     promised = -1
     got = 0
+    headed = False
     for event in events:
+        headed = headed or isinstance(event, Head)
         if isinstance(event, Head) and method != "HEAD" and event.status[:3] not in ("204", "304"):
             for name, value in event.headers:
                 if name.lower() == "content-length":
@@ -127,6 +129,8 @@ def _measured(events: Iterator[Event], method: str) -> Iterator[Event]:
             got += len(event.data)
         elif isinstance(event, End) and got < promised:
             raise PeerError("answer.short", f"{got} of {promised} bytes, then the end")
+        elif isinstance(event, End) and not (headed or event.app_status or event.protocol_status):
+            raise PeerError("answer.cut", "the application ended the request without an answer")
         yield event
 
 
