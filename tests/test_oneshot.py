@@ -181,6 +181,34 @@ def test_C04_T4_W062_arguments_are_ignored(tell: list[str], words: list[str]) ->
     assert seen["PATH_INFO"] == "/x"
 
 
+# -- C12: standard output is the answer's
+
+
+@pytest.mark.parametrize("how", ["print('said', flush=True)", "print('said')",
+                                 "import os; os.system('echo said')"])  # fmt: skip
+def test_C12_what_is_printed_is_no_part_of_the_answer(tmp_path: Path, how: str) -> None:
+    code = f"""
+{how}
+start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
+return [b"ok"]
+"""
+    done = ask(answering(tmp_path, code))
+    assert (done.code, done.status, done.body) == (0, "200 OK", b"ok")
+    assert done.errors == "said\n"
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 2>&-"])
+def test_C12_none_takes_the_place_of_one_that_is_closed(tmp_path: Path, closed: str) -> None:
+    code = """
+environ["wsgi.errors"].write("an error")
+start_response("200 OK", [("Content-Type", "text/plain")])
+return [b"ok"]
+"""
+    done = ask(["sh", "-c", f'exec "$@" {closed}', "sh", *answering(tmp_path, code)])
+    assert (done.code, done.body) == (0, b"" if "1" in closed else b"ok")
+    assert done.errors == ("" if "2" in closed else "an error")
+
+
 # -- C18 to C20
 
 
