@@ -28,7 +28,6 @@ from gatebridge.serve.worker_log import LEVELS, WARNING, WorkerLog
 from gatebridge.settings import calls_at_once, worker_count
 from gatebridge.wire.events import Limits
 from gatebridge.wire.fastcgi import FastCGI
-from gatebridge.wire.http import Http
 from gatebridge.wire.scgi import Scgi
 from gatebridge.wire.uwsgi import Uwsgi
 
@@ -45,16 +44,15 @@ if TYPE_CHECKING:
     from gatebridge.settings import Settings
 
 
-def _http(limits: Limits) -> Wire:
-    return Http(limits, current_date)
+def _wire(protocol: str) -> Callable[[Limits], Wire]:
+    if protocol == "http":  # needs h11, which app.fcgi of a bare checkout may lack
+        from gatebridge.wire.http import Http
+
+        return lambda limits: Http(limits, current_date)
+    return _WIRES[protocol]
 
 
-WIRES: dict[str, Callable[[Limits], Wire]] = {
-    "fastcgi": FastCGI,
-    "scgi": Scgi,
-    "uwsgi": Uwsgi,
-    "http": _http,
-}
+_WIRES: dict[str, Callable[[Limits], Wire]] = {"fastcgi": FastCGI, "scgi": Scgi, "uwsgi": Uwsgi}
 
 
 def serve_alone(app: Application, settings: Settings, opened: Sequence[Listener] = ()) -> int:
@@ -215,7 +213,7 @@ def _site(
     )
     LISTENERS[listener.text] = builder
     name = listener.bind.protocol
-    limits, new_wire = _limits(settings), WIRES[name]
+    limits, new_wire = _limits(settings), _wire(name)
     site = Site(name, listener.text, listener.tcp, new_wire, limits, builder, app, log, access)
     if listener.tcp:
         host, _, port = listener.text.rpartition("://")[2].rpartition(":")

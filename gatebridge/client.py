@@ -31,7 +31,7 @@ from gatebridge.wire.events import (
     Head,
 )
 from gatebridge.wire.fastcgi_client import FastCGIClient
-from gatebridge.wire.scan import decimal
+from gatebridge.wire.scan import decimal, is_token
 from gatebridge.wire.scgi import ScgiClient
 from gatebridge.wire.uwsgi import UwsgiClient
 
@@ -118,16 +118,28 @@ def _measured(events: Iterator[Event], method: str) -> Iterator[Event]:
     """Pass the events on; hold the body against Content-Length."""
     promised = -1
     got = 0
+    headed = False
     for event in events:
+        headed = headed or isinstance(event, Head)
         if isinstance(event, Head) and method != "HEAD" and event.status[:3] not in ("204", "304"):
             for name, value in event.headers:
                 if name.lower() == "content-length":
-                    promised = decimal(value, _LONGEST)
+                    promised = _promised(value)
         elif isinstance(event, Body):
             got += len(event.data)
         elif isinstance(event, End) and got < promised:
             raise PeerError("answer.short", f"{got} of {promised} bytes, then the end")
+        elif isinstance(event, End) and not (headed or event.app_status or event.protocol_status):
+            raise PeerError("answer.cut", "the application ended the request without an answer")
         yield event
+
+
+def _promised(length: str) -> int:
+    try:
+        return decimal(length, _LONGEST)
+    except PeerError as error:
+        detail = f"the answer's Content-Length is {length[:40]!r}, no number of bytes"
+        raise PeerError(error.code, detail) from error
 
 
 def _gateway(place: Bind, ask: Ask, timeout_s: float) -> Iterator[Event]:
@@ -200,7 +212,15 @@ def _explained(error: PeerError, place: Bind, first: bytes) -> PeerError:
         return PeerError("protocol.tls", f"{place.text} answers in TLS, not in {spoken}")
     if spoken != "fastcgi" and first[0] == 1 and first[1:2] in (b"\x03", b"\x06", b"\x07"):
         return PeerError("protocol.fastcgi", f"{place.text} answers in FastCGI, not in {spoken}")
-    no_field = error.code == "head.malformed" and b":" not in first.partition(b"\n")[0]
+    line, end, _ = first.partition(b"\n")
+    no_field = b":" not in line and (
+        error.code == "head.malformed" or (error.code == "answer.cut" and _is_no_field(line, end))
+    )
     if error.code in ("record.version", "record.type") or (spoken != "fastcgi" and no_field):
         return PeerError("protocol.garbage", f"{place.text} answers {first[:32]!r}: not {spoken}")
     return error
+
+
+def _is_no_field(line: bytes, end: bytes) -> bool:
+    """Tell whether this cannot become a header line, as "Sta" still can."""
+    return bool(end) or not is_token(line.decode("latin-1"))

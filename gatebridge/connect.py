@@ -30,6 +30,8 @@ def connect(place: Bind, timeout_s: float) -> socket.socket:
         except BaseException:
             sock.close()
             raise
+    except UnicodeError as error:  # a label that is empty, or longer than 63
+        raise ConfigError("connect.unresolved", f"{place.host!r} is no host name") from error
     except OSError as error:
         raise _unconnected(error, place, timeout_s) from error
     return sock

@@ -89,7 +89,12 @@ class Daemon:
         self._files: dict[str, LogFile] = {}  # opened before privileges are dropped
         self._error_path = configuration.settings.error_logfile
         self._worker_log: WorkerLog | None = None
-        self._file(self._error_path)
+        self._open(configuration)
+
+    def _open(self, configuration: Configuration) -> None:
+        """All logs, so that one that cannot be written is told now. raises ConfigError"""
+        for pool in configuration.pools:
+            self.descriptors(pool)
 
     def _file(self, path: str) -> LogFile:
         if path not in self._files:
@@ -114,7 +119,9 @@ class Daemon:
         return self.descriptors(pool)
 
     def read_configuration(self) -> Configuration:
-        return resolve(self._asked)
+        configuration = resolve(self._asked)
+        self._open(configuration)
+        return configuration
 
     def bind_all(self, configuration: Configuration) -> dict[str, list[Listener]]:
         opened: dict[str, list[Listener]] = {}

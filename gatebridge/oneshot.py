@@ -235,9 +235,8 @@ def _request(found: dict[str, object]) -> Request:
     """The one of this process; its body, if it has one, is standard input."""
     # RFC 3875 section 4.2: without CONTENT_LENGTH standard input is not read, it might be a
     # terminal. A chunked upload under Apache's mod_cgid is the exception: it goes to the end.
-    unknown = not found.get("CONTENT_LENGTH") and "chunked" in str(
-        found.get("HTTP_TRANSFER_ENCODING", "")
-    )
+    coding = str(found.get("HTTP_TRANSFER_ENCODING", "")).lower()  # Apache passes any case on
+    unknown = not found.get("CONTENT_LENGTH") and "chunked" in coding
     empty = found.get("CONTENT_LENGTH", "") in ("", "0") and not unknown
     return Request(1, found, False, Pairs(b"", _no_pairs), RESPONDER, b"", empty)
 
@@ -328,5 +327,21 @@ def main(app: "Application | Any", mount: str | None = None) -> None:
             "Put it into its cgi-bin, make it executable, and open its URL in a browser.\n"
         )
         sys.exit(2)
-    status = answer(app, mount)
+    status = answer(app, mount, _own_output())
     sys.exit(status)
+
+
+def _own_output() -> int:
+    """A descriptor for the answer alone; what is printed goes to standard error from here on.
+
+    In front of the answer it would be a head that no server reads, behind it a wrong length.
+    """
+    try:
+        fd = os.dup(1)
+    except OSError:  # it is closed
+        return 1
+    if fd < 3:  # standard input or error is closed: nothing of ours may take its place
+        os.close(fd)
+        return 1
+    os.dup2(2, 1)
+    return fd

@@ -380,7 +380,7 @@ int main(void) {
     for (int fd = 0; fd >= 0 && fd < 3;) fd = open("/dev/null", O_RDWR | O_CLOEXEC); /* fill them */
     if (!relay_baked.start) one_shot(NULL, NULL); /* it was never configured */
     configure();
-    if (!length || !*length) body_left = coding && strstr(coding, "chunked") ? LLONG_MAX : 0;
+    if (!length || !*length) body_left = coding && strcasestr(coding, "chunked") ? LLONG_MAX : 0;
     else if (strlen(length) <= 18 && !length[strspn(length, "0123456789")])
         body_left = atoll(length); /* the daemon refuses one that is no number */
     if (!private_folder() || !dial()) await_daemon();

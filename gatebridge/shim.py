@@ -121,8 +121,8 @@ def program(target: str, folder: str, mount: str | None) -> tuple[str, str]:
     expression = expression or "application"
     root = expression.removesuffix("()").partition(".")[0]
     parts = [*module.split("."), *expression.removesuffix("()").split(".")]
-    if not all(part.isidentifier() for part in parts):
-        raise ConfigError("app.malformed", f"{target!r}: a shim takes MODULE:NAME")
+    if module.endswith(".py") or not all(part.isidentifier() for part in parts):
+        raise ConfigError("app.malformed", f"{target!r}: a one-shot shim takes MODULE:NAME")
     path = path_entries(folder)
     flags = "-IS"
     if imports(flags, path, module, root, expression):

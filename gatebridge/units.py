@@ -58,3 +58,8 @@ def write_size(value: int) -> str:
         if value and value % factor == 0:
             return f"{value // factor}{unit}"
     return "0B"
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a user or group is named by a number; -1 and 2**32 - 1 mean none."""
+    return text.isascii() and text.isdecimal() and len(text) < 11 and int(text) < 2**32 - 1

@@ -175,6 +175,20 @@ def C03_F050_a_chunked_upload_is_read_to_its_end(stand: Stand) -> None:
 
 
 @row
+def C03_a_coding_is_read_in_any_case(stand: Stand) -> None:
+    """Apache passes it on as the client wrote it."""
+    got: list[bytes] = []
+
+    def script(talk: Conversation) -> None:
+        got.append(talk.request()[1])
+        talk.answer()
+
+    stand.peer(script)
+    done = stand.ask(b"body", REQUEST_METHOD="POST", HTTP_TRANSFER_ENCODING="Chunked")
+    assert (done.body, got) == (b"ok", [b"body"])
+
+
+@row
 def F046a_a_short_body_ends(stand: Stand) -> None:
     got: list[bytes] = []
 

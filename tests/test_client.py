@@ -218,6 +218,13 @@ HTTP_BAD = [
     (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", "answer.short"),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok", "answer.cut"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 2_0\r\n\r\nok", "length.malformed"),
+    (b"HTTP/1.1 20", "answer.cut"),
+    (b"HTTP/1.1 200 OK\r\n", "answer.cut"),
+    (b"HTTP/1.1 200 OK\r\nX-A: ", "answer.cut"),
+    (b"HTTP/1.1 200 OK\r\nX-A: 1\r\n", "answer.cut"),
+    (b"HTTP/1.1 200 OK\r\n" + b"X-A: 1\r\n" * 101 + b"\r\n", "head.too_big"),
+    (b"HTTP/1.1 200 OK\r\nX-A: " + b"1" * 65_536 + b"\r\n\r\n", "head.too_big"),
+    (b"HTTP/2 200\r\n\r\n", "protocol.garbage"),
 ]
 
 
@@ -225,6 +232,11 @@ HTTP_BAD = [
 def test_http_answers_that_break_off(data: bytes, code: str, tmp_path: Path) -> None:
     with http_peer(data, tmp_path / "s") as (bind, _):
         assert failing(bind).code == code
+
+
+def test_http_garbage_does_not_reach_the_terminal_as_it_is(tmp_path: Path) -> None:
+    with http_peer(b"\x1b]0;title\x07\n", tmp_path / "s") as (bind, _):
+        assert str(failing(bind)).isprintable()
 
 
 def test_http_that_never_answers(tmp_path: Path) -> None:
@@ -305,6 +317,8 @@ def test_F111_the_queue_stays_full(tmp_path: Path) -> None:
 
 def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     assert failing("fcgi://host.invalid:1").code == "connect.unresolved"
+    assert failing("fcgi://a..invalid:1").code == "connect.unresolved"
+    assert failing(f"http://{'x' * 64}.invalid:1").code == "connect.unresolved"
     assert failing(f"unix:{tmp_path}/{'x' * 200}").code == "connect.failed"
     assert failing("fd://0").code == "bind.fd"
     assert failing("ajp://h:1").code == "bind.protocol"
@@ -331,6 +345,9 @@ BROKEN = [
     ("fcgi", b"\x01\x01\0\x01\0\x08\0\0\0\x01\0\0\0\0\0\0", "protocol.garbage"),
     ("fcgi", FASTCGI, "answer.cut"),
     ("fcgi", FASTCGI[:5], "answer.cut"),
+    ("scgi", b"SSH-2.0-OpenSSH_9.2\r\n", "protocol.garbage"),
+    ("uwsgi", b"<html>Hello</html>", "protocol.garbage"),
+    ("scgi", b"Sta", "answer.cut"),
     ("scgi", b"Status: 200", "answer.cut"),
     ("scgi", b"Content-Length: 5\n\nabc", "answer.short"),
     ("uwsgi", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", "answer.short"),
@@ -350,7 +367,7 @@ def test_T16_broken_answers(protocol: str, data: bytes, code: str, tmp_path: Pat
     assert (type(error), error.code) == (PeerError, code)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", [*PROTOCOLS, "http"])
 def test_a_reset_counts_as_a_close(protocol: str) -> None:
     def handler(connection: socket.socket) -> None:
         connection.recv(1)

@@ -80,6 +80,16 @@ def test_F114_T22_the_starters_socket_file_is_left(tmp_path: Path) -> None:
             assert (tmp_path / "s").exists()
 
 
+def test_F114_a_bare_checkout_is_enough(tmp_path: Path) -> None:
+    """Behind a server's own Python nothing else is installed."""
+    program = script(tmp_path)
+    text = Path(program[-1]).read_text()
+    lacking = "sys.modules.update(dict.fromkeys(['click', 'h11', 'rich', 'wsproto']))\n"
+    Path(program[-1]).write_text(text.replace("import sys\n", f"import sys\n{lacking}", 1))
+    with listening(tmp_path / "s") as listener, started(program, listener):
+        assert fastcgi(str(tmp_path / "s")).body == b"('fastcgi', '', False)"
+
+
 def test_F114_a_tcp_listener(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         with started(script(tmp_path, "/app"), listener, FCGI_WEB_SERVER_ADDRS="127.0.0.1"):

@@ -134,10 +134,11 @@ def test_C03_stdin_may_be_closed(tell: list[str]) -> None:
     assert seen["body"] == ""
 
 
-def test_C03_F050_a_chunked_upload_is_read_to_its_end(tell: list[str]) -> None:
+@pytest.mark.parametrize("coding", ["chunked", "Chunked"])  # as the client wrote it
+def test_C03_F050_a_chunked_upload_is_read_to_its_end(tell: list[str], coding: str) -> None:
     """Apache's mod_cgid sends one without a length, and closes behind it."""
     body = b"x" * 70_000
-    seen = told(ask(tell, body, REQUEST_METHOD="POST", HTTP_TRANSFER_ENCODING="chunked"))
+    seen = told(ask(tell, body, REQUEST_METHOD="POST", HTTP_TRANSFER_ENCODING=coding))
     assert (seen["CONTENT_LENGTH"], len(seen["body"])) == ("70000", 70_000)
     assert "HTTP_TRANSFER_ENCODING" not in seen
 
@@ -178,6 +179,34 @@ def test_C04_T4_W062_arguments_are_ignored(tell: list[str], words: list[str]) ->
     seen = told(ask([*tell, *words], QUERY_STRING=query, REQUEST_URI=f"/cgi-bin/app.cgi/x?{query}"))
     assert (seen["QUERY_STRING"], seen["SCRIPT_NAME"]) == (query, "/cgi-bin/app.cgi")
     assert seen["PATH_INFO"] == "/x"
+
+
+# -- C12: standard output is the answer's
+
+
+@pytest.mark.parametrize("how", ["print('said', flush=True)", "print('said')",
+                                 "import os; os.system('echo said')"])  # fmt: skip
+def test_C12_what_is_printed_is_no_part_of_the_answer(tmp_path: Path, how: str) -> None:
+    code = f"""
+{how}
+start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
+return [b"ok"]
+"""
+    done = ask(answering(tmp_path, code))
+    assert (done.code, done.status, done.body) == (0, "200 OK", b"ok")
+    assert done.errors == "said\n"
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 2>&-"])
+def test_C12_none_takes_the_place_of_one_that_is_closed(tmp_path: Path, closed: str) -> None:
+    code = """
+environ["wsgi.errors"].write("an error")
+start_response("200 OK", [("Content-Type", "text/plain")])
+return [b"ok"]
+"""
+    done = ask(["sh", "-c", f'exec "$@" {closed}', "sh", *answering(tmp_path, code)])
+    assert (done.code, done.body) == (0, b"" if "1" in closed else b"ok")
+    assert done.errors == ("" if "2" in closed else "an error")
 
 
 # -- C18 to C20

@@ -133,7 +133,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 MALFORMED = ["shop:1", "shop:a b", "shop:x;import os", "a-b:app", "shop:f(1)", ":app", "",
-             "shop:app()()", "shop:a..b"]  # fmt: skip
+             "shop:app()()", "shop:a..b", "shop.py", "shop.py:app"]  # fmt: skip
 
 
 @pytest.mark.parametrize("target", MALFORMED)

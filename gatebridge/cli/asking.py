@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatebridge.cli.seconds import seconds
 from gatebridge.control_client import TIMEOUT_S, Answer, call, daemon_name, find
 from gatebridge.errors import ConfigError, GatebridgeError
 from gatebridge.serve.escape import escape
@@ -62,7 +63,7 @@ def with_daemon(timeout_s: float = TIMEOUT_S) -> Callable[[Callable[..., Any]], 
         @click.option("-c", "--config", default="", metavar="FILE",
                       help="The gatebridge.toml it was started with.")  # fmt: skip
         @click.option("--timeout", default=timeout_s, show_default=True, metavar="SECONDS",
-                      type=click.FloatRange(min=0.001),
+                      type=seconds(),
                       help="Give up after this long.")  # fmt: skip
         @functools.wraps(command)
         def asking(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 USAGE, NO_BOOT, NO_APP, NO_BIND, NO_DAEMON = 2, 3, 4, 5, 7
 _CANNOT_BIND = ("bind.failed", "bind.in_use", "bind.fd", "bind.owner", "bind.group", "bind.systemd")
-_HELPERS = ("asking", "first_steps", "main", "options", "screen")  # no commands
+_HELPERS = ("asking", "first_steps", "main", "options", "screen", "seconds")  # no commands
 _EXIT = {"app": NO_APP, "connect": NO_DAEMON}  # by the code's first part
 
 

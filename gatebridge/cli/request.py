@@ -1,12 +1,15 @@
 """``gatebridge request``: one request to anything that speaks FastCGI, SCGI, uwsgi or HTTP."""
 
+import os
 import shutil
+import stat
 import sys
 import tempfile
-from typing import IO
+from typing import IO, TextIO
 
 import click
 
+from gatebridge.cli.seconds import seconds
 from gatebridge.client import TIMEOUT_S, exchange
 from gatebridge.errors import ConfigError, GatebridgeError, UseError
 from gatebridge.meta import Ask
@@ -45,6 +48,9 @@ _HINTS = {
     "answer.short": "The application broke off, or its Content-Length is wrong: read its log.",
     "head.malformed": "The application writes a head that no web server takes.",
     "head.too_big": "Web servers refuse such heads, too: at most 64 KiB and 100 fields here.",
+    "length.malformed": "The application writes a length that no web server takes.",
+    "length.too_big": "The application writes a length that no web server takes.",
+    "output.failed": "Make room where its output goes, or send that elsewhere.",
     "params.too_big": "Send fewer or shorter headers, or use FastCGI or SCGI.",
     "params.malformed": "Only FastCGI and uwsgi carry a NUL.",
 }
@@ -64,7 +70,7 @@ _HINTS = {
               metavar="responder|authorizer|filter|N", help="The FastCGI role.")  # fmt: skip
 @click.option("--keep", is_flag=True, help="FastCGI: ask to keep the connection (KEEP_CONN).")
 @click.option("--timeout", default=TIMEOUT_S, show_default=True, metavar="SECONDS",
-              type=click.FloatRange(min=0.001),
+              type=seconds(),
               help="Give up after this long without a byte.")  # fmt: skip
 @click.option("-i", "--include", is_flag=True, help="Print the answer's status and headers, too.")
 @click.option("-f", "--fail", is_flag=True, help="Exit with 1 if the status is 400 or more.")
@@ -108,26 +114,37 @@ def command(
 
 def _answer(bind: str, ask: Ask, timeout_s: float, include: bool, fail: bool) -> int:
     """Print the answer as it comes. The exit code."""
-    out = sys.stdout.buffer
-    err = sys.stderr.buffer
     code = 0
     for event in exchange(bind, ask, timeout_s):
         if isinstance(event, Body):
-            out.write(event.data)
-            out.flush()
+            _write(sys.stdout, event.data)
         elif isinstance(event, ErrorText):
-            err.write(event.data)
-            err.flush()
+            _write(sys.stderr, event.data)
         elif isinstance(event, Head):
             if include:
                 lines = [f"Status: {event.status}\n"]
                 lines += [f"{name}: {value}\n" for name, value in event.headers]
-                out.write("".join([*lines, "\n"]).encode("latin-1"))
+                _write(sys.stdout, "".join([*lines, "\n"]).encode("latin-1"))
             if fail and event.status >= "400":
                 code = FAILURE
         elif isinstance(event, End):
             code = _ended(event) or code
     return code
+
+
+def _write(stream: TextIO | None, data: bytes) -> None:
+    """raises GatebridgeError("output.failed"); BrokenPipeError, which is click's to handle"""
+    if stream is None:  # closed by who started us
+        return
+    try:
+        stream.buffer.write(data)
+        stream.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # for what is left in it
+        why = f"the answer cannot be written: {error.strerror}"
+        raise GatebridgeError("output.failed", why) from error
 
 
 def _ended(end: End) -> int:
@@ -184,19 +201,35 @@ def _role(text: str) -> int:
 
 
 def _body(data: str | None) -> bytes | IO[bytes] | None:
-    """The bytes to send. Standard input is read to its end first: its length must be known."""
+    """The bytes to send. What has no size is read to its end first: its length must be known."""
     if data is None:
         return None
     if not data.startswith("@"):
         return _wire(data).encode("latin-1")
     if data == "@-":
-        spool = tempfile.SpooledTemporaryFile(_SPOOLED)
-        shutil.copyfileobj(sys.stdin.buffer, spool)
-        spool.seek(0)
-        return spool
+        if sys.stdin is None:
+            raise click.BadParameter("standard input is closed", param_hint="--data")
+        return _spooled(sys.stdin.buffer)
     try:
-        return open(data[1:], "rb")
+        file = open(data[1:], "rb")
+        if _has_size(file):
+            return file
+        with file:
+            return _spooled(file)
     except OSError as error:
         raise click.BadParameter(
             f"{data[1:]!r} cannot be read: {error.strerror}", param_hint="--data"
         ) from error
+
+
+def _has_size(file: IO[bytes]) -> bool:
+    """Not so a pipe, and what /proc makes up while it is read."""
+    about = os.fstat(file.fileno())
+    return stat.S_ISREG(about.st_mode) and about.st_size > 0
+
+
+def _spooled(file: IO[bytes]) -> IO[bytes]:
+    spool = tempfile.SpooledTemporaryFile(_SPOOLED)
+    shutil.copyfileobj(file, spool)
+    spool.seek(0)
+    return spool

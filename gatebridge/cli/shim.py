@@ -64,8 +64,10 @@ def new(
 
     It hands each request to a daemon, which it starts; where none can live it answers by itself.
     """
+    from gatebridge.environ.build import Builder
     from gatebridge.shim import one_shot, write
 
+    Builder(mount)  # each request would refuse what is no path
     if oneshot:
         if native or serve_option:
             raise UseError("shim.kind", "--oneshot has no daemon: no --native, no --serve-option")

@@ -15,6 +15,7 @@ import click
 
 from gatebridge.cli.asking import with_daemon
 from gatebridge.cli.screen import plain, tables
+from gatebridge.cli.seconds import seconds
 from gatebridge.errors import GatebridgeError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _KEYS = "q ends, any other key looks again"
 @click.command("top", short_help="Watch what the daemon does.")
 @click.option("--once", is_flag=True, help="Print it once and end.")
 @click.option("--interval", default=1.0, show_default=True, metavar="SECONDS",
-              type=click.FloatRange(min=0.1), help="Between two looks.")  # fmt: skip
+              type=seconds(0.1), help="Between two looks.")  # fmt: skip
 @with_daemon()
 def command(daemon: Daemon, once: bool, interval: float) -> None:
     """Watch pools, workers and the requests under way; q or Ctrl-C ends it.

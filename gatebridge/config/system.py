@@ -20,6 +20,7 @@ from gatebridge.errors import ConfigError
 from gatebridge.serve.privileges import plan_privileges
 from gatebridge.serve.route_modes import switched
 from gatebridge.serve.route_state import state_path
+from gatebridge.units import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,13 +210,13 @@ def _owner_problems(bind: Bind) -> Iterator[str]:
     owner, group = bind.options.get("owner", ""), bind.options.get("group", "")
     root = os.geteuid() == 0
     try:
-        uid = int(owner) if owner.isdecimal() else pwd.getpwnam(owner).pw_uid if owner else -1
+        uid = int(owner) if is_id(owner) else pwd.getpwnam(owner).pw_uid if owner else -1
         if uid >= 0 and uid != os.geteuid() and not root:
             yield f"only root may give it to {owner}"
     except KeyError:
         yield f"no user {owner!r}"
     try:
-        gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid if group else -1
+        gid = int(group) if is_id(group) else grp.getgrnam(group).gr_gid if group else -1
         if gid >= 0 and gid not in (os.getegid(), *os.getgroups()) and not root:
             yield f"only root or a member may give it to group {group}"
     except KeyError:

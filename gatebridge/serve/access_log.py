@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Without the query, cookies and credentials: they hold secrets (T19).
 COMBINED = '%h %l %u %t "%m %U %H" %>s %b "%f" "%{User-Agent}i" %D'
-_LETTER = re.compile(r"%(?:\{([^}]+)\})?(>?[A-Za-z%])")
+_LETTER = re.compile(r"%(?:\{([^}]*)\})?(>?[A-Za-z%])?")  # without a letter it is a mistake
 
 
 def _var(name: str, empty: str = "-") -> Field:
@@ -126,7 +126,8 @@ def compile_format(text: str) -> tuple[str, list[Field]]:
         elif not name and letter in _FIELDS:
             fields.append(_FIELDS[letter])
         else:
-            known = [f"%{key}" for key in _FIELDS] + [f"%{{{key}}}x" for key in _OURS]
+            known = [f"%{key}" for key in _FIELDS] + ["%{Name}i", "%{NAME}e"]
+            known += [f"%{{{key}}}x" for key in _OURS]
             why = f"unknown {match.group()!r}; there are {' '.join(known)}"
             raise ConfigError("log.format", why)
     template.append(text[at:].replace("%", "%%"))

@@ -15,6 +15,7 @@ from gatebridge.errors import ConfigError, PeerError
 from gatebridge.serve.listener import Listener
 from gatebridge.serve.socket_file import MAX_PATH, alone, bind_file, clear_stale
 from gatebridge.serve.tls_option import check_tls, open_tls
+from gatebridge.units import is_id
 from gatebridge.wire.scan import decimal
 
 if TYPE_CHECKING:
@@ -24,6 +25,16 @@ if TYPE_CHECKING:
 
 BACKLOG = 4096  # or what the system allows, if that is less
 _MODE = "0660"  # of a Unix socket's file
+_WITHOUT = {  # options that would do nothing, by family
+    "unix": {"allow": "is of TCP; mode=, owner= and group= say who may connect here"},
+    "abstract": dict.fromkeys(
+        ("allow", "mode", "owner", "group"),
+        "keeps nobody out of a socket without a file; write unix:/path, or peer=same",
+    ),
+    "tcp": dict.fromkeys(("mode", "owner", "group"), "is of a Unix socket's file"),
+    "fd": dict.fromkeys(("mode", "owner", "group"), "is for whoever opened it to say"),
+    "systemd": dict.fromkeys(("mode", "owner", "group"), "is for its .socket unit to say"),
+}
 
 
 def open_listener(bind: Bind, web_server_addrs: tuple[Network, ...]) -> Listener:
@@ -129,6 +140,9 @@ def examine(bind: Bind) -> None:
     backlog(bind)
     _check_peer(bind)
     check_tls(bind)
+    for name, why in _WITHOUT[bind.family].items():
+        if name in bind.options:  # and whoever wrote it counts on it
+            raise ConfigError("bind.option", f"{bind.text}: {name}= {why}")
     if bind.family == "tcp":
         _allow(bind, bind.host)
     elif bind.family in ("unix", "abstract"):
@@ -222,7 +236,7 @@ def _open_unix(bind: Bind) -> socket.socket:
 def _uid(bind: Bind) -> int:
     name = bind.options.get("owner", "")
     try:
-        return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid if name else -1
+        return int(name) if is_id(name) else pwd.getpwnam(name).pw_uid if name else -1
     except KeyError as error:
         raise ConfigError("bind.owner", f"{bind.text}: no user {name!r}") from error
 
@@ -230,13 +244,16 @@ def _uid(bind: Bind) -> int:
 def _gid(bind: Bind) -> int:
     name = bind.options.get("group", "")
     try:
-        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid if name else -1
+        return int(name) if is_id(name) else grp.getgrnam(name).gr_gid if name else -1
     except KeyError as error:
         raise ConfigError("bind.group", f"{bind.text}: no group {name!r}") from error
 
 
 def _open_tcp(bind: Bind) -> socket.socket:
-    found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a label that is empty, or longer than 63
+        raise ConfigError("bind.failed", f"{bind.text}: {bind.host!r} is no host name") from error
     family, _, _, _, address = found[0]
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -195,29 +195,24 @@ def _changes(uid: int, gid: int) -> bool:
 def _user(user: str) -> pwd.struct_passwd | None:
     """Its entry; None for none asked, and for a number without one."""
     try:
-        if _is_number(user):
+        if units.is_id(user):
             return pwd.getpwuid(int(user))
         return pwd.getpwnam(user) if user else None
     except KeyError as error:
-        if _is_number(user):
+        if units.is_id(user):
             return None
         why = f"there is no user {user!r}; create it (useradd --system), or name another"
         raise ConfigError("user.unknown", why) from error
 
 
 def _gid(group: str) -> int:
-    if _is_number(group):
+    if units.is_id(group):
         return int(group)
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError as error:
         why = f"there is no group {group!r}; create it (groupadd --system), or name another"
         raise ConfigError("group.unknown", why) from error
-
-
-def _is_number(name: str) -> bool:
-    """A user or group id. -1 and 2**32 - 1 would tell the kernel to change nothing."""
-    return name.isascii() and name.isdecimal() and int(name) < 2**32 - 1
 
 
 def _own_name() -> str:

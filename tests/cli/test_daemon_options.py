@@ -461,6 +461,25 @@ def test_exit_5_when_it_cannot_bind(tmp_path: Path) -> None:
     assert live.log().startswith("gatebridge: bind.failed: ")
 
 
+@pytest.mark.parametrize("option", ["--access-logfile", "--error-logfile"])
+def test_exit_2_when_a_log_cannot_be_written(tmp_path: Path, option: str) -> None:
+    live = Service(tmp_path, *BIND, option, "absent/log", wait=False)
+    assert live.process.wait(DEADLINE_S) == 2
+    assert live.log().startswith("gatebridge: log.open: ")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_reload_to_a_log_that_cannot_be_written_fails(tmp_path: Path) -> None:
+    file = tmp_path / "g.toml"
+    file.write_text("app = 'shop:application'\n[server]\nbind = 'unix:s'\n")
+    with service(tmp_path, "-c", "g.toml") as live:
+        file.write_text(file.read_text() + "[log]\naccess_logfile = 'absent/log'\n")
+        told = live.ctl("reload")
+        assert (told["ok"], told["error"].startswith("log.open: ")) == (False, True)
+        assert live.ask("/") == "one"
+        assert "please report" not in live.log()
+
+
 @pytest.mark.parametrize("words", [("status",), ("ping",), ("ctl", "reload"), ("top", "--once")])
 def test_exit_7_when_no_daemon_answers(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = run(tmp_path, *words, "--control-socket", str(tmp_path / "ctl"))

@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -87,6 +90,31 @@ def test_data_as_written_from_a_file_and_from_stdin(tmp_path: Path) -> None:
     assert filed["vars"]["CONTENT_LENGTH"] == piped["vars"]["CONTENT_LENGTH"] == str(3 << 20)
 
 
+def test_data_of_what_has_no_size_is_read_to_its_end(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with listening(echo("fcgi"), tmp_path / "s") as place, ThreadPoolExecutor(1) as writer:
+        writing = writer.submit(fifo.write_bytes, b"piped")
+        assert told(place, "POST", "/", "-d", f"@{fifo}")["body"] == "piped"
+        assert writing.result() == 5
+        made_up = told(place, "POST", "/", "-d", "@/proc/self/comm")
+    assert made_up["body"]
+    assert made_up["vars"]["CONTENT_LENGTH"] == str(len(made_up["body"]))
+
+
+@pytest.mark.parametrize("redirection", ["<&-", ">/dev/full"])
+def test_what_it_cannot_read_or_write_is_told(redirection: str, tmp_path: Path) -> None:
+    with listening(echo("fcgi"), tmp_path / "s") as place:
+        words = (sys.executable, "-m", "gatebridge", "request", place, "POST", "/", "-d", "@-")
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {redirection}', "sh", *words],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert "closed" in done.stderr or "(output.failed)" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "role", "keep"),
     [
@@ -150,9 +178,11 @@ FAILURES = [
     ("scgi", b"\x15\x03\x03\0\x02", "protocol.tls"),
     ("fcgi", b"220 hello\r\n", "protocol.garbage"),
     ("fcgi", record(STDOUT, 1, b"A: b\n\n"), "answer.cut"),
+    ("fcgi", end_request(1, 0, 0), "answer.cut"),
     ("scgi", b"Content-Length: 9\n\nshort", "answer.short"),
     ("scgi", b"A: b\n folded\n\n", "head.malformed"),
     ("scgi", b"A: b\n" * 101 + b"\n", "head.too_big"),
+    ("http", b"HTTP/1.1 200 OK\r\nContent-Length: five\r\n\r\n", "length.malformed"),
 ]
 
 
@@ -183,6 +213,8 @@ WRONG = [
     ("unix:/none", "GET", "/", "--role", "guard"),
     ("unix:/none", "GET", "/", "--role", "65536"),
     ("unix:/none", "GET", "/", "--timeout", "0"),
+    ("unix:/none", "GET", "/", "--timeout", "nan"),
+    ("unix:/none", "GET", "/", "--timeout", "1e300"),
     ("unix:/none", "GET", "/", "-d", "@/none/at/all"),
     ("unix:/none", "GE T", "/"),
     ("unix:/none", "GET", "no-slash"),

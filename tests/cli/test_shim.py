@@ -123,6 +123,8 @@ REFUSED = [
     (("--serve-option=--bind=unix:/x",), "--bind"),
     (("--serve-option=--daemon",), "--daemon"),
     (("--oneshot", "--native"), "--oneshot"),
+    (("--oneshot", "--mount", "app"), "mount.malformed"),
+    (("--mount", "//app"), "mount.malformed"),
     (("--state-dir", "relative"), "--state-dir"),
     (("--state-dir", "."), "--state-dir"),
 ]

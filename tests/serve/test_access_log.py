@@ -131,12 +131,14 @@ def test_status_and_bytes(line, name: str, answered: Answered, text: str) -> Non
     assert line("%s %b %B", answered=answered) == text
 
 
-@pytest.mark.parametrize("format", ["%x", "%{A}s", "%Q", "%{A}q", "%{A}x", "%{request_id}i%x"])
+@pytest.mark.parametrize("format", ["%x", "%{A}s", "%Q", "%{A}q", "%{A}x", "%{request_id}i%x",
+                                    "%", "%m % %U", "%{Agent", "%{Host} %m", "%{}i"])  # fmt: skip
 def test_an_unknown_letter_is_refused(format: str) -> None:
     with pytest.raises(ConfigError) as raised:
         compile_format(format)
     assert raised.value.code == "log.format"
     assert "%{request_id}x" in raised.value.detail
+    assert "%{Name}i" in raised.value.detail
 
 
 @pytest.mark.parametrize("format", ["%", "a % b", "%5", "%{open", "%{Referer}"])

@@ -377,6 +377,15 @@ FAILS = [
     ("absent folder", "unix:{tmp}/absent/s", "bind.failed", "create the folder"),
     ("long path", "unix:{tmp}/" + "x" * 120, "bind.path", "107"),
     ("no such name", "fcgi://127.0.0.1.example.invalid:0?allow=127.0.0.1", "bind.failed", ""),
+    (
+        "a label too long",
+        "fcgi://" + "x" * 64 + ".invalid:0?allow=127.0.0.1",
+        "bind.failed",
+        "name",
+    ),
+    ("no label", "fcgi://a..invalid:0?allow=127.0.0.1", "bind.failed", "no host name"),
+    ("no such id", "unix:{tmp}/s?owner=4294967295", "bind.owner", "4294967295"),
+    ("far too large", "unix:{tmp}/s?group=" + "9" * 30, "bind.group", "999"),
     ("not ours", "fcgi://192.0.2.77:0?allow=127.0.0.1", "bind.failed", ""),
     ("closed descriptor", "fd://9999", "bind.failed", ""),
 ]
@@ -393,6 +402,9 @@ def test_what_cannot_be_bound_says_why(tmp_path: Path, row) -> None:
 @pytest.mark.parametrize(("text", "code"), [
     ("unix:s?mode=rw", "bind.mode"), ("unix:s?backlog=x", "bind.backlog"),
     ("unix:/" + "s" * 107, "bind.path"), ("unix:@" + "s" * 108, "bind.path"),
+    ("unix:@s?mode=0600", "bind.option"), ("unix:@s?group=0", "bind.option"),
+    ("fcgi://127.0.0.1:1?mode=0600", "bind.option"), ("systemd:s?owner=0", "bind.option"),
+    ("unix:s?allow=127.0.0.1", "bind.option"), ("unix:@s?allow=127.0.0.1", "bind.option"),
     ("fcgi://0.0.0.0:1", "bind.open"), ("fcgi://127.0.0.1:1?allow=x", "bind.allow"),
 ])  # fmt: skip
 def test_what_is_written_wrong_is_found_without_opening(text: str, code: str) -> None:
