@@ -5,6 +5,8 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING
 
+from gatebridge.serve.backlog import queue
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -40,11 +42,18 @@ class Waiting:
         return [*fds, inbox] if inbox >= 0 else fds
 
     def now(self) -> bool:
-        """Whether one waits now."""
+        """Whether one waits now. A listener that is shut is readable without any."""
         poll = select.poll()
         for fd in self._fds():
             poll.register(fd, select.POLLIN)
-        return any(flags & select.POLLIN for _, flags in poll.poll(0))
+        ready = {fd for fd, flags in poll.poll(0) if flags & select.POLLIN}
+        for listener in self._listeners:
+            if listener.fd in ready:
+                ready.remove(listener.fd)
+                depth = queue(listener.sock)
+                if depth is None or depth[0]:
+                    return True
+        return bool(ready)
 
     def tell(self, wanted: bool) -> None:
         """Call from now on, or no more. Other generations may wait at the same listeners."""
