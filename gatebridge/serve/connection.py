@@ -178,6 +178,7 @@ class Connection(BodyReader):
             return
         incident = new_incident()
         self.site.log.refused(incident, where, fault.error)
+        self.deadline = 0.0
         if fault.page is not None:
             self._outbox.append(fault.page(fault.error, incident))
             self._flush_outbox()
@@ -189,7 +190,6 @@ class Connection(BodyReader):
         self._flush_outbox()
         self.exchanges.pop(fault.id, None)
         self.served = True
-        self.deadline = 0.0
         self._linger = self.wire.closing  # the rest of the refused request is still to come
 
     def look(self) -> None:
