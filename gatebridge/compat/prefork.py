@@ -16,7 +16,7 @@ from gatebridge.serve.inbox import Inbox
 from gatebridge.serve.scoreboard import READY, WORKERS_MAX, Scoreboard, WorkerSlot
 from gatebridge.serve.spawn import die_with, leave
 from gatebridge.serve.turns import Turns
-from gatebridge.serve.worker import MASKED, Worker
+from gatebridge.serve.worker import GRACEFUL, MASKED, Worker
 from gatebridge.serve.worker_log import ERROR, INFO
 
 if TYPE_CHECKING:
@@ -76,6 +76,9 @@ class ChildWorker(Worker):
         self.is_worn = True
         self._loop.refuse_new()
         os.kill(os.getpid(), signal.SIGTERM)
+
+    def _is_hurried(self, number: int) -> bool:
+        return number not in GRACEFUL  # its parent kills
 
     def _take_queue(self, listener: Listener) -> None:
         if not self.is_worn:

@@ -175,7 +175,9 @@ class AioConnection(AioSender):
             return
         incident = new_incident()
         self.site.log.refused(incident, where, fault.error)
+        self.deadline = 0.0
         if fault.page is not None:
+            self._linger = not self.exchanges  # the rest of a long head is still to come
             self._reply(fault.page(fault.error, incident))
             self.drop_all()
             return
@@ -183,7 +185,6 @@ class AioConnection(AioSender):
         pieces = self.wire.send_answer(fault.id, head, body)
         self.exchanges.pop(fault.id, None)
         self.served = True
-        self.deadline = 0.0
         if self.wire.closing:  # the rest of the refused request is still to come
             self._linger = True
         try:

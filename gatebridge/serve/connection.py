@@ -178,9 +178,11 @@ class Connection(BodyReader):
             return
         incident = new_incident()
         self.site.log.refused(incident, where, fault.error)
+        self.deadline = 0.0
         if fault.page is not None:
             self._outbox.append(fault.page(fault.error, incident))
             self._flush_outbox()
+            self._linger = not self.exchanges  # the rest of a long head is still to come
             self.drop_all()
             return
         head, body = self.site.refusal(fault.error, incident)
@@ -188,9 +190,7 @@ class Connection(BodyReader):
         self._flush_outbox()
         self.exchanges.pop(fault.id, None)
         self.served = True
-        self.deadline = 0.0
-        if self.wire.closing:  # the rest of the refused request is still to come
-            self._linger = True
+        self._linger = self.wire.closing  # the rest of the refused request is still to come
 
     def look(self) -> None:
         """Take what has come while an answer is streamed: an ABORT, a query, the peer's leaving."""

@@ -351,8 +351,8 @@ class Crew:
     def stop(self, now: float) -> None:
         """Finish what is under way and what is queued; nobody else is there to take it."""
         serving = self.count(READY, LEAVING)
-        if not self.members and self.plan.mode != "held" and self._waiting.now():
-            self._add(1, now)  # somebody was let in
+        if not (serving or self.starting) and self.plan.mode != "held" and self._waiting.now():
+            self._add(1, now)  # somebody was let in, and who drains listens no more
         self._retire(now)
         for member in self.members.values():
             if serving and member.state == STARTING:

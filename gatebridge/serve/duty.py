@@ -59,7 +59,8 @@ class Duty:
     """
 
     __slots__ = ("_explain", "_lifetime", "_limit", "_log", "_loop", "_lost", "_reopen", "_route",
-                 "_slot", "_sock", "_started", "_told", "_wake", "left", "takes_queue")  # fmt: skip
+                 "_slot", "_sock", "_started", "_told", "_wake", "left", "sent_away",
+                 "takes_queue")  # fmt: skip
 
     def __init__(
         self,
@@ -86,6 +87,7 @@ class Duty:
         self._wake = -1
         self._told = 0  # requests, when we last said that we are idle
         self.left = False  # the supervisor was told that we want to go
+        self.sent_away = False  # by the supervisor
         self.takes_queue = False  # on leaving: nobody else will serve what the kernel has queued
         self._limit = lifetime.requests and lifetime.requests + randint(0, lifetime.jitter)
         loop.obey(self._limit, self._worn, self._overdue)
@@ -110,6 +112,7 @@ class Duty:
             return signal.SIGINT
         what = message.get("do")
         if what == "drain":
+            self.sent_away = True
             self.takes_queue = bool(message.get("last"))
             return signal.SIGTERM
         if what == "quit":

@@ -114,7 +114,8 @@ class FlupWorker(Worker):
         which is its fault 2: these close when this process ends."""
         deadline = monotonic() + self._graceful_s if self._graceful_s else inf
         while any(thread.is_alive() for thread in threads) or self._work.running:
-            if monotonic() > deadline or self._wait(_LOOK_S):
+            number = self._wait(_LOOK_S)
+            if monotonic() > deadline or (number and self._is_hurried(number)):
                 return
 
 

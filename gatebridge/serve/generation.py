@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from gatebridge.serve import spawn
 from gatebridge.serve.births import Births
-from gatebridge.serve.crew import Crew
-from gatebridge.serve.pool import READY, PoolPlan
+from gatebridge.serve.crew import QUICK_S, Crew
+from gatebridge.serve.pool import READY, STARTING, PoolPlan
 from gatebridge.serve.privileges import plan_privileges
 from gatebridge.settings import Pool, Settings, worker_count
 
@@ -76,9 +76,13 @@ class Generation:
     def open(self) -> list[Listener]:
         return [listener for some in self.listeners.values() for listener in some]
 
-    def quit(self, now: float) -> None:
+    def withdraw(self, now: float, kept: list[Listener]) -> None:
+        """It shall not take over: who serves already finishes, who starts ends."""
         for crew in self.crews:
-            crew.quit(now)
+            for member in crew.members.values():
+                if member.state == STARTING:
+                    member.quit(now, QUICK_S)
+            crew.drain(now, kept)
 
     def close(self) -> None:
         for crew in self.crews:

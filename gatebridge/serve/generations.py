@@ -181,7 +181,7 @@ class Generations:
         elif coming.complete:
             self._promote(coming, now)
         elif coming.failure is not None:
-            coming.quit(now)
+            coming.withdraw(now, self.listeners)
             binds.close_unshared(coming.open(), self.listeners)
             self.coming = None
             self._fail(coming.failure)
@@ -237,7 +237,7 @@ class Generations:
         """The first generation, though it has not served yet, is all there is, and stays."""
         coming, self._again, self.stopping = self.coming, False, True
         if coming is not None and (self.live is not None or self._heirs):
-            coming.quit(now)
+            coming.withdraw(now, self.listeners)
             binds.close_unshared(coming.open(), self.listeners)
         elif coming is not None:
             self.listeners = coming.open()

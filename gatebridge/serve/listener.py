@@ -26,7 +26,7 @@ class Listener:
     tls    encrypts its connections; None, as nearly always: a front server does that
     """
 
-    __slots__ = ("_allow", "_family", "_inode", "_made", "_uid", "bind", "fd", "refuses", "site",
+    __slots__ = ("_allow", "_family", "_inode", "_made", "_uid", "bind", "fd", "site",
                  "sock", "text", "tls")  # fmt: skip
 
     site: Site
@@ -46,7 +46,6 @@ class Listener:
         self._uid = os.geteuid() if bind.options.get("peer") else -1
         self._inode = inode(bind.path) if bind.family == "unix" else None
         self._made = bind.family in ("unix", "abstract")  # by us: no other program listens there
-        self.refuses = False  # it is readable for ever then, also when nobody is queued
         sock.setblocking(False)
         self.tls: Tls | None = None
         self.text = describe(bind, sock)
@@ -104,7 +103,6 @@ class Listener:
         its queue.
         """
         if self._made:
-            self.refuses = True
             self._remove_file()
             with suppress(OSError):  # where listening sockets know no shutdown(), close() is all
                 self.sock.shutdown(socket.SHUT_RD)

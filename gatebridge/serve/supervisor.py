@@ -269,6 +269,7 @@ class Supervisor:
             self.generations.quit(now)
         else:
             self._end = min(self._end, now + self._grace_s() + KILL_S + GONE_S)
+            self.reap()  # before somebody who has ended is thought to take what is queued
             self.generations.stop(now)
 
     def _grace_s(self) -> float:

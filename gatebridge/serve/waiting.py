@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from gatebridge.serve.listener import Listener
     from gatebridge.serve.turns import Turns
 
-_UNKNOWN = 1, 1
-
 
 class Waiting:
     """At listeners, and in the inbox, where drained workers have left kept ones.
@@ -44,14 +42,18 @@ class Waiting:
         return [*fds, inbox] if inbox >= 0 else fds
 
     def now(self) -> bool:
-        """Whether one waits now."""
+        """Whether one waits now. A listener that is shut is readable without any."""
         poll = select.poll()
         for fd in self._fds():
             poll.register(fd, select.POLLIN)
+        ready = {fd for fd, flags in poll.poll(0) if flags & select.POLLIN}
         for listener in self._listeners:
-            if listener.refuses and (queue(listener.sock) or _UNKNOWN)[0] == 0:
-                poll.unregister(listener.fd)  # readable as it is, it has nobody
-        return any(flags & select.POLLIN for _, flags in poll.poll(0))
+            if listener.fd in ready:
+                ready.remove(listener.fd)
+                depth = queue(listener.sock)
+                if depth is None or depth[0]:
+                    return True
+        return bool(ready)
 
     def tell(self, wanted: bool) -> None:
         """Call from now on, or no more. Other generations may wait at the same listeners."""

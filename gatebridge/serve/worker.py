@@ -201,6 +201,29 @@ class Worker:
         duty.tick()
         return duty.hear() if any(fd == duty.fd for fd, _ in seen) else 0
 
+    def _is_hurried(self, number: int) -> bool:
+        """Whether a second signal ends it. Who has a supervisor gets TERM twice where somebody
+        signals all processes at once, and its supervisor knows others to hurry it.
+        """
+        return self._duty is None or number not in GRACEFUL
+
+    def _leave_queue(self) -> None:
+        """Listen no more; what is queued is ours where nobody comes after us.
+
+        A worker that was not sent away by its supervisor may still hear that it is the last.
+        """
+        duty, loop = self._duty, self._loop
+        if duty is not None and not duty.sent_away:
+            return
+        if duty is None or duty.takes_queue:
+            loop.hands_on = False
+            for listener in self._listeners:
+                self._take_queue(listener)
+            loop.take_inbox()
+        for listener in self._listeners:
+            listener.close()
+        self._listeners = []
+
     def _take_queue(self, listener: Listener) -> None:
         self._loop.take_queue(listener)
 
@@ -214,20 +237,20 @@ class Worker:
         else:
             for listener in self._listeners:
                 listener.refuse()
-        if duty is None or duty.takes_queue:  # nobody comes after us
-            for listener in self._listeners:
-                self._take_queue(listener)
-            loop.take_inbox()
-        else:
-            loop.hands_on = loop.inbox is not None
+        loop.hands_on = duty is not None and loop.inbox is not None
+        self._leave_queue()
         loop.refuse_new()
-        for listener in self._listeners:
-            listener.close()
         quiet = 0
         started = monotonic()
         while monotonic() < deadline:
             left = loop.close_idle(monotonic() - started > _FRESH_S)
             quiet = 0 if left or loop.in_flight else quiet + 1
-            if quiet >= _QUIET_LOOKS or self._wait(_LOOK_S):
+            if quiet >= _QUIET_LOOKS:
                 return
+            number = self._wait(_LOOK_S)
+            if number and self._is_hurried(number):
+                return
+            if number:
+                self._leave_queue()
+                quiet, started = 0, monotonic()
         self._log.line(INFO, f"{loop.in_flight} requests did not end in time")

@@ -214,6 +214,17 @@ def test_usr1_replaces_children(tmp_path: Path) -> None:
         assert wait_until(lambda: script.told()["pid"] != before)
 
 
+def test_usr1_and_a_stop_let_a_child_finish(tmp_path: Path) -> None:
+    with Script(tmp_path, f"{BIND}, maxSpare=1, maxChildren=1", "fcgi_fork").up() as script:
+        sock = script.start("/hold-a")
+        assert script.marked("a")
+        script.process.send_signal(signal.SIGUSR1)
+        script.process.send_signal(signal.SIGTERM)
+        assert wait_until(lambda: "stopping" in script.said())
+        script.go()
+        assert script.read(sock).status == 200
+
+
 def test_a_child_that_dies_is_replaced(tmp_path: Path) -> None:
     more = "from gatebridge.compat import prefork; prefork.AGAIN_S = 0.1"
     with Script(tmp_path, f"{BIND}, maxSpare=1", "fcgi_fork", more=more).up() as script:

@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from tests.serve import whole
 from tests.serve.aio_live import PROTOCOLS, aio
 from tests.serve.gated import answer
 from tests.suite import wires
@@ -34,6 +35,14 @@ def test_a_body_comes_whole(live, protocol, size):
     body = os.urandom(size)
     found = live.ask_over(protocol, "/echo", body)
     assert found.body.decode() == f"{size} {hashlib.sha256(body).hexdigest()}"
+
+
+def test_a_head_that_is_too_long_is_taken_to_its_end(live):
+    """A close with bytes unread would be a reset, which may overtake the page."""
+    with live.open("http") as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 4_000_000 + b"\r\n\r\n")
+        found = whole.answer(sock, "http")
+    assert (found.status, found.cut) == (431, False)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

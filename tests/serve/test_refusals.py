@@ -112,6 +112,14 @@ def line_of(live: Whole, incident: str, code: str) -> str:
     return line
 
 
+def test_a_head_that_is_too_long_is_taken_to_its_end(live: Whole) -> None:
+    """A close with bytes unread would be a reset, which may overtake the page."""
+    data = b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 2_000_000 + b"\r\n\r\n"
+    resp = http(live, data)
+    check_page(resp, "431 Request Header Fields Too Large", "http.head")
+    assert not resp.cut
+
+
 def test_503_of_a_queue(tmp_path: Path) -> None:
     with (
         whole_daemon(tmp_path, "--max-queue", "1", workers=1, threads=1) as live,

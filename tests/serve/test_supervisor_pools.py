@@ -74,6 +74,18 @@ def test_ondemand_TERM_serves_who_was_let_in(tmp_path: Path) -> None:
         assert live.wait() == 0
 
 
+@pytest.mark.parametrize("pm", ["ondemand", "static"])
+def test_TERM_starts_no_worker_for_nobody(tmp_path: Path, pm: str) -> None:
+    app = "import os\nopen('imported', 'a').write(f'{os.getpid()} ')\n" + APP
+    with supervised(tmp_path, {"main": {"pm": pm}}, app=app) as live:
+        assert live.ask("x") == "x"
+        live.signal(signal.SIGWINCH)  # a static pool has no worker either
+        live.settled(0)
+        live.signal(signal.SIGTERM)
+        assert live.wait() == 0
+    assert len((tmp_path / "imported").read_text().split()) == 1
+
+
 def test_ondemand_a_reload_proves_the_new_code(tmp_path: Path) -> None:
     pools = {"main": {"pm": "ondemand", "process_idle_timeout": 0.2}}
     with supervised(tmp_path, pools) as live:
