@@ -234,11 +234,14 @@ def _is_wsgi(app: "Any") -> bool:
 def _request(found: dict[str, object]) -> Request:
     """The one of this process; its body, if it has one, is standard input."""
     # RFC 3875 section 4.2: without CONTENT_LENGTH standard input is not read, it might be a
-    # terminal. A chunked upload under Apache's mod_cgid is the exception: it goes to the end.
+    # terminal. A chunked upload under Apache's mod_cgid is the exception: it goes to the end,
+    # and a length of 0 beside that coding is a lie.
+    length = found.get("CONTENT_LENGTH", "")
     coding = str(found.get("HTTP_TRANSFER_ENCODING", "")).lower()  # Apache passes any case on
-    unknown = not found.get("CONTENT_LENGTH") and "chunked" in coding
-    empty = found.get("CONTENT_LENGTH", "") in ("", "0") and not unknown
-    return Request(1, found, False, Pairs(b"", _no_pairs), RESPONDER, b"", empty)
+    empty = length in ("", "0")
+    unknown = empty and "chunked" in coding
+    body = (b"", empty and not unknown, unknown)
+    return Request(1, found, False, Pairs(b"", _no_pairs), RESPONDER, *body)
 
 
 def answer(

@@ -375,12 +375,13 @@ static void turn(void) {
 int main(void) {
     const char *length = getenv("CONTENT_LENGTH"), *coding = getenv("HTTP_TRANSFER_ENCODING");
     if (!getenv("REQUEST_METHOD"))
-        return dprintf(2, "This file answers CGI requests and is started by a web server.\n%s",
+        return dprintf(2, "This file answers CGI requests and is started by a web server.\n"
                        "Put it into its cgi-bin and open its URL in a browser.\n"), 2;
     for (int fd = 0; fd >= 0 && fd < 3;) fd = open("/dev/null", O_RDWR | O_CLOEXEC); /* fill them */
     if (!relay_baked.start) one_shot(NULL, NULL); /* it was never configured */
     configure();
-    if (!length || !*length) body_left = coding && strcasestr(coding, "chunked") ? LLONG_MAX : 0;
+    if (!length || !*length || !strcmp(length, "0")) /* nor is a 0 a length beside a coding */
+        body_left = coding && strcasestr(coding, "chunked") ? LLONG_MAX : 0;
     else if (strlen(length) <= 18 && !length[strspn(length, "0123456789")])
         body_left = atoll(length); /* the daemon refuses one that is no number */
     if (!private_folder() || !dial()) await_daemon();

@@ -104,7 +104,8 @@ def request(ended: bool) -> bytes:
 def body() -> int:
     """Bytes of the body; -1 for all there is."""
     size = posix.environ.get(b"CONTENT_LENGTH", b"")
-    if not size and b"chunked" in posix.environ.get(b"HTTP_TRANSFER_ENCODING", b"").lower():
+    coding = posix.environ.get(b"HTTP_TRANSFER_ENCODING", b"").lower()
+    if size in (b"", b"0") and b"chunked" in coding:  # a 0 beside a coding is no length
         return -1
     return int(size) if size.isdigit() and len(size) < 19 else 0
 
