@@ -46,7 +46,7 @@ class AioConnection(AioSender):
     served    some request was answered
     """
 
-    __slots__ = ("_doomed", "_linger", "_reads", "deadline", "eof", "exchanges", "paused",
+    __slots__ = ("_doomed", "_linger", "deadline", "eof", "exchanges", "is_read", "paused",
                  "peer", "raw", "served")  # fmt: skip
 
     def __init__(
@@ -66,20 +66,20 @@ class AioConnection(AioSender):
         self.deadline = 0.0
         self._doomed = 0.0  # monotonic; an answer failed half-way beside others: close soon
         self._linger = False  # the answer is out; drop what still comes, then close
-        self._reads = False  # the event loop watches for input
+        self.is_read = False  # the event loop watches for input
         self.raw: Raw | None = None  # behind a 101
 
     # -- receiving
 
     def watch(self) -> None:
         """Hear of what comes, unless nothing will."""
-        if not (self._reads or self.closed or self.eof or self.paused):
-            self._reads = True
+        if not (self.is_read or self.closed or self.eof or self.paused):
+            self.is_read = True
             self.tasks.loop.add_reader(self.fd, self.readable)
 
     def _unwatch(self) -> None:
-        if self._reads:
-            self._reads = False
+        if self.is_read:
+            self.is_read = False
             self.tasks.loop.remove_reader(self.fd)
 
     def pause(self) -> None:

@@ -152,6 +152,8 @@ class AioLoop:
     def _tick(self) -> None:
         self.loop.call_later(TICK_S, self._tick)
         self.tasks.sweep()
+        if not isinstance(self.loop, asyncio.SelectorEventLoop):
+            self.tasks.hear_errors()
 
     def _accept(self, listener: Listener) -> None:
         for _ in range(_BATCH):

@@ -10,6 +10,7 @@ import os
 from asyncio import AbstractEventLoop, Future, Task
 from contextvars import copy_context
 from io import BytesIO
+from select import poll
 from time import monotonic
 from typing import Any
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from gatebridge.serve.site import Site
 
 TICK_S = 0.5  # between two looks at what only time changes
+_READS = 64  # at once of a connection whose peer has gone
 _ID_MOST = 40  # characters of a request's id on the scoreboard
 _STUBBORN_S = 5.0  # for a task that was cancelled after its time limit; then its worker is replaced
 
@@ -272,6 +274,20 @@ class Tasks:
             if now - since > _STUBBORN_S:
                 del self.stubborn[serial]
                 self.overdue()
+
+    def hear_errors(self) -> None:
+        """Read on where a peer has gone: of a socket with an error uvloop tells once, and what had
+        come before the error, if it is more than one read, would wait for ever.
+        """
+        waiter = poll()
+        for fd in self.connections:
+            waiter.register(fd, 0)
+        for fd, _ in waiter.poll(0):
+            for _ in range(_READS):
+                connection = self.connections.get(fd)
+                if connection is None or not connection.is_read:
+                    break
+                connection.readable()
 
     def cancel(self, exchange: AioExchange) -> None:
         if exchange.task is not None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 
@@ -112,6 +114,23 @@ def test_the_event_loop_is_chosen(tmp_path, kind, module):
     with aio(tmp_path, "--loop", kind) as live:
         assert json.loads(live.ask("/loop")).startswith(module)
         assert live.ask_over("fastcgi", "/echo", b"x" * 300_000).status == 200
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+def test_a_peer_that_sends_on_and_leaves_without_its_answer_is_noticed(tmp_path, kind):
+    """uvloop tells of an error once; the read that follows finds what came before it."""
+    pytest.importorskip(kind)
+    with aio(tmp_path, "--loop", kind) as live:
+        (worker,) = live.workers()
+        before = len(os.listdir(f"/proc/{worker}/fd"))
+        with live.open("fastcgi") as sock:
+            sock.sendall(live.data("fastcgi", "/hello"))
+            sock.recv(1, socket.MSG_PEEK)
+            live.until(lambda: live.ask("/pid"), "the answer is out, whole")
+            os.kill(worker, signal.SIGSTOP)
+            sock.sendall(b"\1\5\0\1\0\0\0\0")  # the end of a body that was at its end already
+        os.kill(worker, signal.SIGCONT)
+        live.until(lambda: len(os.listdir(f"/proc/{worker}/fd")) == before, "still open")
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
