@@ -380,15 +380,14 @@ int main(void) {
     for (int fd = 0; fd >= 0 && fd < 3;) fd = open("/dev/null", O_RDWR | O_CLOEXEC); /* fill them */
     if (!relay_baked.start) one_shot(NULL, NULL); /* it was never configured */
     configure();
-    if (!length || !*length || !strcmp(length, "0")) /* nor is a 0 a length beside a coding */
-        body_left = coding && strcasestr(coding, "chunked") ? LLONG_MAX : 0;
+    int none = !length || !*length || !strcmp(length, "0"); /* a 0 beside a coding is a lie */
+    if (none) body_left = coding && strcasestr(coding, "chunked") ? LLONG_MAX : 0;
     else if (strlen(length) <= 18 && !length[strspn(length, "0123456789")])
         body_left = atoll(length); /* the daemon refuses one that is no number */
     if (!private_folder() || !dial()) await_daemon();
     signal(SIGPIPE, SIG_IGN);
     add_header(BEGIN_REQUEST, 8), up[HEADER + 1] = 1; /* responder */
-    pair = environ;
-    fill_params();
+    pair = environ, fill_params();
     while (!send_up()) await_daemon();
     while (!over || held_size || body_left) turn();
     if (broken) fail("502 Bad Gateway", "garbage", address.sun_path, "it speaks no FastCGI",

@@ -64,7 +64,7 @@ def test_TERM_when_the_only_worker_has_been_killed_answers_who_waits(tmp_path: P
         (worker,) = live.workers()
         live.signal(signal.SIGSTOP)
         os.kill(worker, signal.SIGKILL)
-        live.until(lambda: not alive(worker))
+        live.until(lambda: not alive(worker) and len(os.listdir(f"/proc/{worker}/task")) == 1)
         with contextlib.closing(live.send("/version")) as queued:
             live.signal(signal.SIGTERM)
             live.signal(signal.SIGCONT)
