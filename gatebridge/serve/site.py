@@ -140,7 +140,9 @@ class Site:
         begun = monotonic() if self.access is not None else 0.0
         environ = request.vars
         try:
-            app = exchange.app or self.prepare(exchange, request)
+            app = exchange.app
+            if app is None:
+                app = self.prepare(exchange, request)
             if app is None:
                 return
             length = exchange.length
