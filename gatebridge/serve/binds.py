@@ -61,13 +61,30 @@ def listen(
 
 def close_unshared(listeners: Iterable[Listener], others: Iterable[Listener]) -> None:
     """Close those that ``others`` does not have; a file stays when one of them listens there."""
+    for listener, stays in _unshared(listeners, others):
+        if stays:
+            listener.leave_file()
+        listener.close()
+
+
+def refuse_unshared(listeners: Iterable[Listener], others: Iterable[Listener]) -> None:
+    """Nobody connects any more where none of ``others`` listens; then who is queued is all."""
+    for listener, stays in _unshared(listeners, others):
+        if not stays:
+            listener.refuse()
+
+
+def _unshared(
+    listeners: Iterable[Listener], others: Iterable[Listener]
+) -> list[tuple[Listener, bool]]:
+    """Those that ``others`` does not have, and whether one of them listens at the same place."""
     others = list(others)
     places = {place(other.bind) for other in others if not other.lost}
-    for listener in listeners:
-        if not any(listener is other for other in others):
-            if place(listener.bind) in places:
-                listener.leave_file()
-            listener.close()
+    return [
+        (listener, place(listener.bind) in places)
+        for listener in listeners
+        if not any(listener is other for other in others)
+    ]
 
 
 def place(bind: Bind) -> Place:

@@ -190,6 +190,7 @@ class Generations:
         old, self.listeners = self.listeners, coming.open()
         level = INFO if self.live is not None else DEBUG  # of the first one, that it listens
         self.live, self.coming = coming, None
+        binds.refuse_unshared(old, self.listeners)
         for crew in self.crews():
             if crew not in coming.crews:
                 crew.drain(now, self.listeners)

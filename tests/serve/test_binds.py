@@ -10,7 +10,7 @@ import pytest
 
 from gatebridge.bind import parse_bind
 from gatebridge.errors import ConfigError
-from gatebridge.serve.binds import close_unshared, listen, place
+from gatebridge.serve.binds import close_unshared, listen, place, refuse_unshared
 from gatebridge.serve.listen import open_listener
 from gatebridge.serve.listener import Listener
 from gatebridge.settings import App, Configuration, Pool, Settings
@@ -130,3 +130,22 @@ def test_one_place_in_two_pools_is_refused(opener: Opener, other: str) -> None:
     with pytest.raises(ConfigError, match="bind.in_use"):
         listen(configuration(a=("unix:1",), b=(other,)), (), opener)
     assert os.listdir() == []
+
+
+def test_what_is_given_up_is_refused_before_it_is_closed(opener: Opener) -> None:
+    """What the same socket serves on, by another listener with other options, is not."""
+    before = listen(configuration(main=("unix:kept", "unix:left", "unix:again")), (), opener)[
+        "main"
+    ]
+    wanted = configuration(main=("unix:kept", "unix:again?backlog=5", "unix:new"))
+    after = listen(wanted, before, opener)["main"]
+    refuse_unshared(before, after)
+    assert sorted(os.listdir()) == ["again", "kept", "new"]
+    for name in ("again", "kept", "new"):
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(name)
+    close_unshared(before, after)
+    for name in ("again", "kept", "new"):
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(name)
+    close_unshared(after, ())
