@@ -47,7 +47,8 @@ def _unconnected(error: OSError, place: Bind, timeout_s: float) -> GatebridgeErr
         return ConfigError("connect.permission", f"no permission to connect to {where}")
     if isinstance(error, ConnectionRefusedError):
         if place.family == "unix" and not _is_socket(place.path):
-            return ConfigError("connect.not_a_socket", f"{place.path} is a file, not a socket")
+            kind = "folder" if os.path.isdir(place.path) else "file"
+            return ConfigError("connect.not_a_socket", f"{place.path} is a {kind}, not a socket")
         return PeerError("connect.refused", f"nobody listens on {where}")
     if isinstance(error, BlockingIOError):
         return PeerError("connect.busy", f"the queue of {where} stayed full for {timeout_s:g} s")

@@ -268,7 +268,7 @@ def test_something_else_is_there(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     error = failing(f"unix:{tmp_path}/file")
     assert (type(error), error.code) == (ConfigError, "connect.not_a_socket")
-    assert failing(f"unix:{tmp_path}").code == "connect.not_a_socket"
+    assert failing(f"unix:{tmp_path}").detail == f"{tmp_path} is a folder, not a socket"
 
 
 def test_permission(tmp_path: Path) -> None:
