@@ -232,7 +232,7 @@ def test_out_of_descriptors(tmp_path: Path, launcher: Execute) -> None:
     os.close(lowest)
     started: list[bool] = []
     try:
-        for spare in range(9):
+        for spare in range(64):  # fewer are free where others lie between
             resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + spare, limits[1]))
             program = None
             with contextlib.suppress(AppError):
@@ -241,13 +241,13 @@ def test_out_of_descriptors(tmp_path: Path, launcher: Execute) -> None:
             started.append(program is not None)
             if program is not None:
                 assert output(program) == "x\n"
+                break
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     now = os.open("/dev/null", os.O_RDONLY)
     os.close(now)
     assert now == lowest
-    assert started == sorted(started)
-    assert started[0] is False
+    assert len(started) > 4
     assert started[-1] is True
 
 

@@ -12,6 +12,7 @@ import pytest
 from gatebridge.serve.aio_exchange import WINDOW
 from tests.serve.aio_live import PROTOCOLS, aio
 from tests.serve.gated import answer
+from tests.serve.supervised import alive
 from tests.suite import wires
 from tests.suite.modes import wait_until, worker_of
 
@@ -285,6 +286,6 @@ def test_kept_connections_move_to_the_next_generation(tmp_path):
             kept.sendall(live.data("fastcgi", "/pid"))
             first = int(answer(kept).body)
             live.ctl("reload")
-            live.until(lambda: live.workers() and first not in live.workers())
+            live.until(lambda: live.workers() and not alive(first), "it is handed over, and gone")
             kept.sendall(live.data("fastcgi", "/pid"))
             assert int(answer(kept).body) in live.workers()
