@@ -1,9 +1,10 @@
 """The worker's loop: normally one thread polls, reads, parses and calls the application inline.
 
 A thread that polls, or is in the application, is a *poller*. While application calls run, a watch
-looks every few milliseconds; when every poller is stuck in the application it doubles them, up to
-the number of threads, and retires them after a second of calm. So a fast application costs no
-hand-over, and a slow one gets all its threads.
+looks every few milliseconds; when every poller is stuck in the application it adds half as many,
+up to the number of threads, and a quarter of a second later it retires all but one more than are
+stuck. So a fast application costs no hand-over, also beside slow calls, and a slow one gets all
+its threads.
 
 When all threads are stuck the watch alone keeps an eye on the sockets: it answers what needs no
 application (management records), notices who has left, and queues what does; where the pool has

@@ -56,6 +56,7 @@ class Threads:
     def add_pollers(self, count: int) -> None:
         """Let more threads poll."""
         with self._lock:
+            self.surplus = 0
             for _ in range(min(count, self.threads - self.pollers)):
                 self.pollers += 1
                 if self.parked:
@@ -85,11 +86,10 @@ class Threads:
             self.told_threads = now
             self.log.line(WARNING, f"threads.few {len(self.slots)}: {error}")
 
-    def retire(self) -> None:
-        """Ask all pollers but one to park when they are done with what they do."""
+    def retire(self, keep: int) -> None:
+        """Ask all pollers but so many to park when they are done with what they do."""
         with self._lock:
-            self.surplus = self.pollers - 1
-            count = self.surplus
+            self.surplus = count = max(0, self.pollers - keep)
         for _ in range(count):  # one byte a poller: each reads one, and parks
             self.wake()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gatebridge.serve.slot import Slot
 
 TICK_S = 0.005  # stuck: in the same application call at two ticks
-CALM_S = 1.0  # without a stuck call, before the additional pollers are retired
+CALM_S = 0.25  # between two looks at how many pollers that was; the others are retired
 SWEEP_S = 1.0  # between two looks at deadlines
 QUIET_TICKS = 40  # without an application call, before the watch sleeps
 ACCEPT_STUCK_S = 0.02  # all threads stuck for so long, and new connections are ours to queue
@@ -30,13 +30,14 @@ _LAST_RESORT = 64  # sockets looked after in one tick
 class Watch:
     """Runs in a thread of its own, for one loop."""
 
-    __slots__ = ("_all_stuck_since", "_calm_since", "_crowded", "_looks", "_loop", "_poll",
-                 "_quiet", "_swept")  # fmt: skip
+    __slots__ = ("_all_stuck_since", "_crowded", "_looks", "_loop", "_most", "_poll", "_quiet",
+                 "_since", "_swept")  # fmt: skip
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._poll = poll().poll
-        self._calm_since = 0.0
+        self._most = 0  # pollers stuck at once
+        self._since = 0.0  # then
         self._all_stuck_since = 0.0
         self._quiet = 0
         self._swept = 0.0
@@ -51,7 +52,7 @@ class Watch:
             self._pause(TICK_S)
             now = monotonic()
             try:
-                self._tick(now)
+                self.tick(now)
                 if now - self._swept > SWEEP_S:
                     self._swept = now
                     self._sweep(now)
@@ -78,7 +79,8 @@ class Watch:
         else:
             loop.watch_asleep = False
 
-    def _tick(self, now: float) -> None:
+    def tick(self, now: float) -> None:
+        """Look at every thread. now: monotonic"""
         loop = self._loop
         if loop.paused:
             self._resume(now)
@@ -100,22 +102,24 @@ class Watch:
         self._quiet = 0 if active or loop.pending else self._quiet + 1
         if loop.pending and len(stuck) < loop.pollers:
             loop.wake()  # the watch itself may have taken the wake-up that was meant for them
-        if not stuck:
-            self._all_stuck_since = 0.0
-            if not self._calm_since:
-                self._calm_since = now
-            elif loop.pollers > 1 and now - self._calm_since > CALM_S:
-                self._calm_since = now
-                loop.retire()
-            return
-        self._calm_since = 0.0
-        self._look_after(stuck)
+        self._settle(len(stuck), now)
+        if stuck:
+            self._look_after(stuck)
         if len(stuck) < loop.pollers:
             self._all_stuck_since = 0.0
         elif loop.pollers < loop.threads:
-            loop.add_pollers(loop.pollers)
+            loop.add_pollers((loop.pollers + 1) // 2)
         else:
             self._last_resort(now)
+
+    def _settle(self, stuck: int, now: float) -> None:
+        """As many pollers as were stuck lately, and one: more would only wait for each other."""
+        loop = self._loop
+        self._most = max(self._most, stuck)
+        if now - self._since > CALM_S:
+            if loop.pollers > self._most + 1:
+                loop.retire(self._most + 1)
+            self._most, self._since = stuck, now
 
     def _look_at_queue(self, now: float) -> None:
         """Refuse what has no room or has waited too long."""

@@ -4,9 +4,11 @@ import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from gatebridge.serve.watch_thread import CALM_S, Watch
 from tests.serve.gated import Gated, answer, gated, wait_until
 from tests.suite import wires
 
@@ -26,6 +28,45 @@ def hasty(tmp_path_factory) -> Iterator[Gated]:
     folder = tmp_path_factory.mktemp("hasty")
     with gated(folder, *options) as daemon:
         yield daemon
+
+
+# -- how many poll
+
+
+@pytest.mark.parametrize(
+    ("stuck", "pollers", "more", "kept"),
+    [
+        (0, 8, [], [1]),
+        (4, 8, [], [5]),
+        (7, 8, [], []),
+        (8, 8, [4, 4], []),
+        (1, 1, [1, 1], []),
+        (16, 16, [], []),
+        (0, 1, [], []),
+    ],
+)
+def test_one_poller_more_than_are_stuck(stuck: int, pollers: int, more: list, kept: list) -> None:
+    """Several that are not would only wait for each other, and count as stuck for it."""
+    told: tuple[list[int], list[int]] = ([], [])
+    gone = SimpleNamespace(closed=True)
+    exchange = SimpleNamespace(timeout_s=0.0, connection=gone)
+    slots = [SimpleNamespace(exchange=exchange, serial=1, seen=1, began=0.0) for _ in range(stuck)]
+    free = SimpleNamespace(exchange=None)
+    loop = SimpleNamespace(
+        **{"paused": {}, "pending": (), "timeout_s": 0.0, "threads": 16, "pollers": pollers},
+        slots=[*slots, *[free] * (pollers - stuck)],
+        poller=SimpleNamespace(poll=lambda wait, most: []),
+        siblings=True,
+        queue_s=0.0,
+        order=[],
+        add_pollers=told[0].append,
+        retire=told[1].append,
+    )
+    watch = Watch(loop)
+    watch.tick(10.0)
+    told[1].clear()  # of the time before, when nothing was stuck
+    watch.tick(10.0 + 2 * CALM_S)
+    assert told == (more, kept)
 
 
 # -- T17, F107: what does not become a request in time
