@@ -7,9 +7,11 @@ import os
 from typing import Final
 
 from gatebridge.config.document import TABLES
-from gatebridge.errors import UseError
+from gatebridge.errors import PeerError, UseError
+from gatebridge.wire.scan import decimal
 
 MOST_BYTES: Final = 1 << 20
+_MOST: Final = 1 << 53  # what TOML's readers agree on
 
 
 class Taken:
@@ -49,10 +51,10 @@ def read(path: str) -> str:
 
 
 def number(taken: Taken, key: str, option: str, value: str) -> None:
-    if value.isascii() and value.isdigit():
-        taken.values[option] = int(value)
-    else:
-        taken.leave(key, f"{value!r} is no number")
+    try:
+        taken.values[option] = decimal(value, _MOST)
+    except PeerError:
+        taken.leave(key, f"{value[:40]!r} is no number that an option takes")
 
 
 def tcp(scheme: str, text: str, taken: Taken, key: str) -> str:

@@ -160,4 +160,4 @@ class Threads:
 
     def _poll_on(self, slot: Slot) -> None:
         """Poll, and serve what has come, until stopping is true."""
-        raise NotImplementedError
+        raise NotImplementedError("a loop polls, its threads alone do not")

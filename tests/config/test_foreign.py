@@ -129,6 +129,7 @@ def test_the_application_of_uwsgi_ini(text: str, app: str) -> None:
         ("chdir = $(HOME)", "chdir", "placeholder"),
         ("processes = %k", "processes", "placeholder"),
         ("threads = many", "threads", "no number"),
+        (f"threads = {'9' * 5000}", "threads", "no number"),
         ("socket = :3031", "socket", "?allow=ADDRESS"),
         ("limit-post = 0", "limit-post", "limit_body"),
         ("mount = /a=b:c", "mount", "[[app]]"),

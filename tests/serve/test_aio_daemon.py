@@ -110,7 +110,6 @@ def test_what_the_application_left_running_is_cancelled_behind_its_lifespan(tmp_
 
 @pytest.mark.parametrize(("kind", "module"), [("asyncio", "asyncio."), ("uvloop", "uvloop")])
 def test_the_event_loop_is_chosen(tmp_path, kind, module):
-    pytest.importorskip(module.strip("."))
     with aio(tmp_path, "--loop", kind) as live:
         assert json.loads(live.ask("/loop")).startswith(module)
         assert live.ask_over("fastcgi", "/echo", b"x" * 300_000).status == 200
@@ -119,7 +118,6 @@ def test_the_event_loop_is_chosen(tmp_path, kind, module):
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
 def test_a_peer_that_sends_on_and_leaves_without_its_answer_is_noticed(tmp_path, kind):
     """uvloop tells of an error once; the read that follows finds what came before it."""
-    pytest.importorskip(kind)
     with aio(tmp_path, "--loop", kind) as live:
         (worker,) = live.workers()
         before = len(os.listdir(f"/proc/{worker}/fd"))
@@ -135,7 +133,6 @@ def test_a_peer_that_sends_on_and_leaves_without_its_answer_is_noticed(tmp_path,
 
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
 def test_no_application_leaves_the_event_loop(tmp_path, kind):
-    pytest.importorskip(kind)
     with aio(tmp_path, "--loop", kind) as live:
         worker = live.workers()
         for how in ("task", "callback", "stop"):
