@@ -1,4 +1,5 @@
-"""The only declaration of every option: its default, unit and help.
+"""The only declaration of every option: its default, unit and help. It is long because it is one
+list: two would need a rule where to look.
 
 Command-line flags, their help and the table in docs/cli.md derive from these fields, by test.
 A field's metadata: help; unit ("s", "bytes", "requests" or ""); choices; repeatable is told by

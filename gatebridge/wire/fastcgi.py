@@ -2,7 +2,8 @@
 
 Section numbers are those of the FastCGI specification of 29 April 1996. Records may be cut
 anywhere; no byte is parsed twice. A whole GET as nginx sends it (BEGIN, one PARAMS record, two
-ends of stream) is recognised by its two ends and parsed without looking at its records.
+ends of stream) is recognised by its two ends and parsed without looking at its records. That path
+repeats the rules of the slow one, so both stay in this file, long as it is.
 """
 
 from gatebridge.errors import PeerError
